@@ -1,0 +1,323 @@
+"""The records that cross the wire, and how they are written and read.
+
+Both sides use this one module: a record is a ``typing.NamedTuple``; on the wire it is a JSON object keyed by field name, written by
+`dump` and read by `load`, which is strict (no unknown or missing field, no coercion, no NaN or infinity, no array in an object's place).
+"""
+
+import hashlib
+import json
+from typing import Any, Dict, List, NamedTuple, Optional, Union
+
+PROTOCOL = 1
+
+STATUSES = ("valid", "unsteady", "throttled", "failed", "unsupported", "unreachable", "skipped", "cancelled")
+
+REASONS = (
+    "unreachable",
+    "auth",
+    "host_key",
+    "no_python",
+    "env_missing",
+    "no_device",
+    "busy",
+    "bad_model",
+    "bad_data",
+    "unsupported_op",
+    "convert_fail",
+    "compile_fail",
+    "verification",
+    "accuracy_floor",
+    "oom",
+    "timeout",
+    "deadline",
+    "crash",
+    "protocol",
+    "link_lost",
+    "rebooted",
+    "disk_full",
+    "meter_lost",
+    "cancelled",
+)
+
+MAX_DEPTH = 32
+
+
+class SchemaError(ValueError):
+    """A document that is not the record it should be; the message says where in it and why."""
+
+
+class TensorSpec(NamedTuple):
+    """One input or output of a model: shape as a list of ints (-1 where dynamic), dtype by its numpy name."""
+
+    name: str
+    shape: List[int]
+    dtype: str
+
+
+class ModelFile(NamedTuple):
+    """A file of an artifact: the name the runtime expects, and its content by sha256 (hex)."""
+
+    name: str
+    sha256: str
+    size_bytes: int
+
+
+class Artifact(NamedTuple):
+    """A model as it is shipped: the first file is the one to open; `sha256` identifies all files together."""
+
+    sha256: str
+    format: str  # onnx | tflite | openvino
+    files: List[ModelFile]
+
+
+class Workload(NamedTuple):
+    """How the model is driven."""
+
+    name: str
+    options: Dict[str, Any]
+
+
+class Cell(NamedTuple):
+    """One square of the matrix: device x artifact x backend with its options x workload.
+
+    `artifact` is the artifact's sha256, empty where none could be built.
+    """
+
+    device: str
+    model: str
+    variant: str
+    format: str
+    artifact: str
+    backend: str
+    options: Dict[str, Any]
+    workload: Workload
+
+
+class Feed(NamedTuple):
+    """How one model input is made from an array of the data file.
+
+    value = (array * scale - mean) / std, per channel on axis 1 where mean and std have more than one entry; then transposed.
+    """
+
+    input: str
+    array: str
+    scale: float
+    mean: List[float]
+    std: List[float]
+    transpose: List[int]  # axes including the sample axis; empty: as it is
+
+
+class LaunchSpec(NamedTuple):
+    """All that a device needs to run one launch: one fresh process measuring one cell."""
+
+    launch: str
+    owner: str
+    artifact: Artifact
+    backend: str
+    options: Dict[str, Any]
+    workload: Workload
+    python: str  # the worker's interpreter; empty: the agent's own
+    environment: str  # name of a folder below envs/; empty: what the interpreter has
+    environ: Dict[str, str]
+    data: str  # sha256 of the .npz with the feeds
+    feeds: List[Feed]
+    evaluate: bool  # after measuring, run every sample and keep the outputs
+    min_duration_s: float
+    min_queries: int
+    warmup_min_s: float
+    warmup_min_queries: int
+    warmup_max_s: float
+    max_samples: int
+    deadline_s: float
+
+
+class Availability(NamedTuple):
+    """Whether a backend can be used here, with which runtime distribution and on which of its devices."""
+
+    backend: str
+    ok: bool
+    runtime: str
+    version: str
+    devices: List[str]
+    reason: str
+
+
+class Probe(NamedTuple):
+    """What a device says it is."""
+
+    agent: str
+    hostname: str
+    board: str
+    machine: str
+    bits: int
+    kernel: str
+    os: str
+    glibc: str
+    python: str
+    python_path: str
+    cpu_model: str
+    cpu_count: int
+    memory_bytes: int
+    disk_free_bytes: int
+    cache_dir: str
+    boot_id: str
+    emulated: str  # what emulates the processor, empty on real hardware
+    wall_time_s: float
+    monotonic_s: float
+    environments: List[str]
+    backends: List[Availability]  # empty with --quick
+
+
+class Conditions(NamedTuple):
+    """The state of the device at one moment; None where it cannot be observed."""
+
+    when: str  # before | after
+    wall_time_s: float
+    monotonic_s: float
+    load_1m: Optional[float]
+    memory_available_bytes: Optional[int]
+    cpu_busy_share: Optional[float]
+    temps_c: Dict[str, float]
+    clocks_hz: Dict[str, float]
+    governors: List[str]
+
+
+class Measurement(NamedTuple):
+    """A metric's raw values of one launch, few enough to travel in the event itself."""
+
+    metric: str
+    unit: str
+    values: List[float]
+
+
+class SampleFile(NamedTuple):
+    """Raw values that travel as a file: `count` little-endian values of `dtype`, every `stride`-th of those taken."""
+
+    metric: str
+    unit: str
+    dtype: str  # int64 | float32
+    shape: List[int]
+    stride: int
+    sha256: str
+    size_bytes: int
+
+
+class Fault(NamedTuple):
+    """Why something gave no number: a code of REASONS, the phase it happened in, one line of why, one of what to do."""
+
+    code: str
+    phase: str
+    message: str
+    next: str
+
+
+class Event(NamedTuple):
+    """One line of a spool."""
+
+    v: int
+    seq: int
+    t: float  # the device's monotonic clock, seconds
+    type: str  # hello | phase | conditions | sample | measure | log | fault | end
+    data: Dict[str, Any]
+
+
+class FaultError(Exception):
+    """An error that is already a Fault; raised on both sides."""
+
+    def __init__(self, code, message, next="", phase=""):  # type: (str, str, str, str) -> None
+        super().__init__(message)
+        self.fault = Fault(code, phase, message, next)
+
+
+def dump(record):  # type: (Any) -> Any
+    """The record as JSON-ready objects, NamedTuples as dicts by field name."""
+    if hasattr(record, "_fields"):
+        return {name: dump(getattr(record, name)) for name in record._fields}
+    if isinstance(record, dict):
+        return {str(key): dump(value) for key, value in record.items()}
+    if isinstance(record, (list, tuple)):
+        return [dump(value) for value in record]
+    return record
+
+
+def encode(record):  # type: (Any) -> bytes
+    """The record as canonical JSON: sorted keys, no spaces, ASCII, one line; refuses NaN and infinity."""
+    return json.dumps(dump(record), sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
+
+
+def fingerprint(record):  # type: (Any) -> str
+    """The sha256 (hex) of the record's canonical JSON."""
+    return hashlib.sha256(encode(record)).hexdigest()
+
+
+def cell_id(cell):  # type: (Cell) -> str
+    """A cell's identity: the first 16 hex digits of its fingerprint."""
+    return fingerprint(cell)[:16]
+
+
+def decode(text):  # type: (Union[bytes, str]) -> Any
+    """JSON without NaN and infinity, at most MAX_DEPTH deep; raises SchemaError."""
+    try:
+        value = json.loads(text.decode("utf-8") if isinstance(text, bytes) else text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise SchemaError("not JSON: {}".format(error)) from None
+    _check_depth(value, MAX_DEPTH)
+    return value
+
+
+def _refuse_constant(name):  # type: (str) -> None
+    raise ValueError("{} is not a number that may cross the wire".format(name))
+
+
+def _check_depth(value, left):  # type: (Any, int) -> None
+    if left == 0:
+        raise SchemaError("nested deeper than {}".format(MAX_DEPTH))
+    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for child in children:
+        _check_depth(child, left - 1)
+
+
+def load(kind, value, where=""):  # type: (Any, Any, str) -> Any
+    """The record of type `kind` from decoded JSON; raises SchemaError that names the field."""
+    if hasattr(kind, "_fields"):
+        return _load_record(kind, value, where)
+    origin, arguments = _origin(kind)
+    if origin is Union:  # Optional
+        return None if value is None else load(arguments[0], value, where)
+    if origin is list:
+        _expect(isinstance(value, list), where, "a list", value)
+        return [load(arguments[0], item, "{}[{}]".format(where, at)) for at, item in enumerate(value)]
+    if origin is dict:
+        _expect(isinstance(value, dict), where, "an object", value)
+        return {key: load(arguments[1], item, "{}.{}".format(where, key)) for key, item in value.items()}
+    return _load_scalar(kind, value, where)
+
+
+def _origin(kind):  # type: (Any) -> Any
+    """(origin, arguments) of a typing construct; Python 3.6 names its origins List and Dict, later ones list and dict."""
+    origin = getattr(kind, "__origin__", None)
+    return {List: list, Dict: dict}.get(origin, origin), getattr(kind, "__args__", ())
+
+
+def _load_record(kind, value, where):  # type: (Any, Any, str) -> Any
+    _expect(isinstance(value, dict), where or kind.__name__, "an object", value)
+    unknown = sorted(set(value) - set(kind._fields))
+    missing = sorted(set(kind._fields) - set(value))
+    if unknown or missing:
+        raise SchemaError("{}: {}".format(where or kind.__name__, "unknown {}".format(unknown) if unknown else "missing {}".format(missing)))
+    hints = kind.__annotations__
+    return kind(**{name: load(hints[name], value[name], "{}.{}".format(where or kind.__name__, name)) for name in kind._fields})
+
+
+def _load_scalar(kind, value, where):  # type: (Any, Any, str) -> Any
+    if kind is Any:
+        return value
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    _expect(isinstance(value, kind) and (kind is bool or not isinstance(value, bool)), where, kind.__name__, value)
+    return value
+
+
+def _expect(good, where, what, value):  # type: (bool, str, str, Any) -> None
+    if not good:
+        raise SchemaError("{}: {} expected, not {}".format(where, what, type(value).__name__))

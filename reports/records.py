@@ -1,0 +1,82 @@
+"""What a report is made from: a run with its cells and their launches, raw values and all. The store fills these in."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.schema import Cell, Conditions, Fault, Probe
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchRecord:
+    """One launch. `values` maps a raw metric to float64 values, 1-D:
+
+    latency_s (one per stored query), window_s, queries, loop_cost_s, peak_memory_bytes, accelerator memory where known,
+    cold_start_process_s, cold_start_import_s, cold_start_load_s, cold_start_first_inference_s (one value each),
+    correct (0 or 1 per evaluation sample, in the data file's order), drift_sqnr_db, drift_cosine, drift_max_abs (one value each).
+    """
+
+    id: str
+    round: int
+    status: str
+    started_at: str  # ISO 8601, UTC
+    values: Mapping[str, NDArray[np.float64]]
+    before: Conditions | None = None
+    after: Conditions | None = None
+    fault: Fault | None = None
+    log_tail: str = ""
+    details: Mapping[str, object] = field(default_factory=dict[str, object])  # what the backend says of its effective settings
+    notes: tuple[str, ...] = ()  # e.g. "samples thinned: every 4th kept"
+
+
+@dataclass(frozen=True, slots=True)
+class CellRecord:
+    """One cell with its launches; `fault` where it could not even be started (skipped, unreachable, no artifact)."""
+
+    id: str
+    cell: Cell
+    status: str  # of STATUSES
+    size_bytes: int | None
+    launches: tuple[LaunchRecord, ...]
+    fault: Fault | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRecord:
+    """A device as the inventory names it and as it introduced itself; `probe` is None if it was never reached."""
+
+    name: str
+    kind: str
+    tags: Mapping[str, str]
+    probe: Probe | None
+
+
+@dataclass(frozen=True, slots=True)
+class VariantRecord:
+    """An artifact of the run: where it came from and how it was checked on the controller."""
+
+    model: str
+    variant: str
+    format: str
+    sha256: str
+    size_bytes: int
+    manifest: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """All that is known of one run."""
+
+    id: str
+    started_at: str  # ISO 8601, UTC
+    finished_at: str | None
+    fleetmark: str  # version
+    profile: str
+    suite: str  # its path or the model's, as given
+    launches_planned: int
+    devices: Mapping[str, DeviceRecord]
+    variants: tuple[VariantRecord, ...]
+    cells: tuple[CellRecord, ...]
+    conditions: Mapping[str, object]  # controller's host, packages, command line: provenance
