@@ -3,6 +3,7 @@
 Both sides use this one module: a record is a ``typing.NamedTuple``; on the wire it is a JSON object keyed by field name, written by
 `dump` and read by `load`, which is strict (no unknown or missing field, no coercion, no NaN or infinity, no array in an object's place).
 """
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false  (JSON is of unknown type until it is loaded)
 
 import hashlib
 import json
@@ -224,12 +225,12 @@ class Event(NamedTuple):
 class FaultError(Exception):
     """An error that is already a Fault; raised on both sides."""
 
-    def __init__(self, code, message, next="", phase=""):  # type: (str, str, str, str) -> None
+    def __init__(self, code: str, message: str, next_step: str = "", phase: str = "") -> None:
         super().__init__(message)
-        self.fault = Fault(code, phase, message, next)
+        self.fault = Fault(code, phase, message, next_step)
 
 
-def dump(record):  # type: (Any) -> Any
+def dump(record: Any) -> Any:
     """The record as JSON-ready objects, NamedTuples as dicts by field name."""
     if hasattr(record, "_fields"):
         return {name: dump(getattr(record, name)) for name in record._fields}
@@ -240,22 +241,22 @@ def dump(record):  # type: (Any) -> Any
     return record
 
 
-def encode(record):  # type: (Any) -> bytes
+def encode(record: Any) -> bytes:
     """The record as canonical JSON: sorted keys, no spaces, ASCII, one line; refuses NaN and infinity."""
     return json.dumps(dump(record), sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
 
 
-def fingerprint(record):  # type: (Any) -> str
+def fingerprint(record: Any) -> str:
     """The sha256 (hex) of the record's canonical JSON."""
     return hashlib.sha256(encode(record)).hexdigest()
 
 
-def cell_id(cell):  # type: (Cell) -> str
+def cell_id(cell: Cell) -> str:
     """A cell's identity: the first 16 hex digits of its fingerprint."""
     return fingerprint(cell)[:16]
 
 
-def decode(text):  # type: (Union[bytes, str]) -> Any
+def decode(text: Union[bytes, str]) -> Any:
     """JSON without NaN and infinity, at most MAX_DEPTH deep; raises SchemaError."""
     try:
         value = json.loads(text.decode("utf-8") if isinstance(text, bytes) else text, parse_constant=_refuse_constant)
@@ -265,19 +266,19 @@ def decode(text):  # type: (Union[bytes, str]) -> Any
     return value
 
 
-def _refuse_constant(name):  # type: (str) -> None
+def _refuse_constant(name: str) -> None:
     raise ValueError("{} is not a number that may cross the wire".format(name))
 
 
-def _check_depth(value, left):  # type: (Any, int) -> None
+def _check_depth(value: Any, left: int) -> None:
     if left == 0:
         raise SchemaError("nested deeper than {}".format(MAX_DEPTH))
-    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    children = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []  # type: List[Any]
     for child in children:
         _check_depth(child, left - 1)
 
 
-def load(kind, value, where=""):  # type: (Any, Any, str) -> Any
+def load(kind: Any, value: Any, where: str = "") -> Any:
     """The record of type `kind` from decoded JSON; raises SchemaError that names the field."""
     if hasattr(kind, "_fields"):
         return _load_record(kind, value, where)
@@ -293,23 +294,25 @@ def load(kind, value, where=""):  # type: (Any, Any, str) -> Any
     return _load_scalar(kind, value, where)
 
 
-def _origin(kind):  # type: (Any) -> Any
+def _origin(kind: Any) -> Any:
     """(origin, arguments) of a typing construct; Python 3.6 names its origins List and Dict, later ones list and dict."""
-    origin = getattr(kind, "__origin__", None)
-    return {List: list, Dict: dict}.get(origin, origin), getattr(kind, "__args__", ())
+    origin = getattr(kind, "__origin__", None)  # type: Any
+    plain = list if origin is List else dict if origin is Dict else origin
+    return plain, getattr(kind, "__args__", ())
 
 
-def _load_record(kind, value, where):  # type: (Any, Any, str) -> Any
+def _load_record(kind: Any, value: Any, where: str) -> Any:
     _expect(isinstance(value, dict), where or kind.__name__, "an object", value)
     unknown = sorted(set(value) - set(kind._fields))
     missing = sorted(set(kind._fields) - set(value))
     if unknown or missing:
-        raise SchemaError("{}: {}".format(where or kind.__name__, "unknown {}".format(unknown) if unknown else "missing {}".format(missing)))
+        what = "unknown {}".format(unknown) if unknown else "missing {}".format(missing)
+        raise SchemaError("{}: {}".format(where or kind.__name__, what))
     hints = kind.__annotations__
     return kind(**{name: load(hints[name], value[name], "{}.{}".format(where or kind.__name__, name)) for name in kind._fields})
 
 
-def _load_scalar(kind, value, where):  # type: (Any, Any, str) -> Any
+def _load_scalar(kind: Any, value: Any, where: str) -> Any:
     if kind is Any:
         return value
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
@@ -318,6 +321,6 @@ def _load_scalar(kind, value, where):  # type: (Any, Any, str) -> Any
     return value
 
 
-def _expect(good, where, what, value):  # type: (bool, str, str, Any) -> None
+def _expect(good: bool, where: str, what: str, value: Any) -> None:
     if not good:
         raise SchemaError("{}: {} expected, not {}".format(where, what, type(value).__name__))

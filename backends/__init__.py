@@ -1,0 +1,64 @@
+"""The seam between fleetmark and a runtime: one module for each, which exposes its Backend as ``BACKEND``.
+
+Runtimes are imported inside methods only, so that this package loads on a device that has none of them.
+"""
+
+import importlib
+from typing import Any, Dict, List
+
+from agent.schema import Availability, FaultError, TensorSpec
+
+NAMES = ("onnxruntime", "tflite", "openvino")
+
+
+class Session:
+    """A loaded model; feeds and outputs are dicts of numpy arrays by tensor name."""
+
+    def inputs(self) -> List[TensorSpec]:
+        """Return the model's inputs: float ones as the caller feeds them, also where the model itself takes int8."""
+        raise NotImplementedError
+
+    def bind(self, feeds: Dict[str, Any]) -> None:
+        """Copy the inputs to where the runtime reads them; untimed."""
+        raise NotImplementedError
+
+    def infer(self) -> None:
+        """Run once on the bound inputs, the only timed call; returns when the outputs are in host memory."""
+        raise NotImplementedError
+
+    def outputs(self) -> Dict[str, Any]:
+        """Return copies of the outputs by name, in the model's order; untimed."""
+        raise NotImplementedError
+
+    def details(self) -> Dict[str, Any]:
+        """Return what the runtime tells: effective settings and placement (JSON-ready)."""
+        return {}
+
+    def close(self) -> None:
+        """Give the model's memory back."""
+
+
+class Backend:
+    """A runtime; `formats` are the artifact formats it opens, the preferred one first."""
+
+    name = ""
+    formats = ()  # type: tuple[str, ...]
+
+    def probe(self) -> Availability:
+        """Return whether it can be used here; never raises."""
+        raise NotImplementedError
+
+    def prepare(self, artifact: str, folder: str, options: Dict[str, Any]) -> str:
+        """Return the path to load: what was built from `artifact` on the device, kept in `folder`; by default the artifact itself."""
+        return artifact
+
+    def load(self, artifact: str, options: Dict[str, Any]) -> Session:
+        """Open the model file at path `artifact`; raises FaultError (bad_model, unsupported_op, env_missing, no_device)."""
+        raise NotImplementedError
+
+
+def get(name: str) -> Backend:
+    """Return the backend called `name`; raises FaultError for a name nobody has."""
+    if name not in NAMES:
+        raise FaultError("env_missing", "no backend is called {!r}".format(name), "use one of {}".format(", ".join(NAMES)), "load")
+    return importlib.import_module("backends." + name).BACKEND  # type: ignore[no-any-return]

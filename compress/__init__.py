@@ -1,0 +1,1 @@
+"""Techniques, recipes, formats and the verification of what they make."""
