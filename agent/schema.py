@@ -3,7 +3,8 @@
 Both sides use this one module: a record is a ``typing.NamedTuple``; on the wire it is a JSON object keyed by field name, written by
 `dump` and read by `load`, which is strict (no unknown or missing field, no coercion, no NaN or infinity, no array in an object's place).
 """
-# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false  (JSON is of unknown type until it is loaded)
+# JSON is of unknown type until it is loaded.
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import hashlib
 import json
