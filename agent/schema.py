@@ -274,7 +274,7 @@ def _refuse_constant(name: str) -> None:
 def _check_depth(value: Any, left: int) -> None:
     if left == 0:
         raise SchemaError("nested deeper than {}".format(MAX_DEPTH))
-    children = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []  # type: List[Any]
+    children: List[Any] = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
     for child in children:
         _check_depth(child, left - 1)
 
@@ -297,7 +297,7 @@ def load(kind: Any, value: Any, where: str = "") -> Any:
 
 def _origin(kind: Any) -> Any:
     """(origin, arguments) of a typing construct; Python 3.6 names its origins List and Dict, later ones list and dict."""
-    origin = getattr(kind, "__origin__", None)  # type: Any
+    origin: Any = getattr(kind, "__origin__", None)
     plain = list if origin is List else dict if origin is Dict else origin
     return plain, getattr(kind, "__args__", ())
 

@@ -4,7 +4,7 @@ Runtimes are imported inside methods only, so that this package loads on a devic
 """
 
 import importlib
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Tuple
 
 from agent.schema import Availability, FaultError, TensorSpec
 
@@ -42,10 +42,14 @@ class Backend:
     """A runtime; `formats` are the artifact formats it opens, the preferred one first."""
 
     name = ""
-    formats = ()  # type: tuple[str, ...]
+    formats: Tuple[str, ...] = ()
 
     def probe(self) -> Availability:
         """Return whether it can be used here; never raises."""
+        raise NotImplementedError
+
+    def start(self, options: Dict[str, Any]) -> None:
+        """Import the runtime, as one part of the cold start; raises FaultError `env_missing`."""
         raise NotImplementedError
 
     def prepare(self, artifact: str, folder: str, options: Dict[str, Any]) -> str:

@@ -1,0 +1,142 @@
+"""The agent's verbs. A request is one JSON object on standard input, the answer one JSON line on standard output.
+
+The controller calls ``probe``, ``install``, ``lease``, ``start``, ``follow``, ``cancel``, ``verify`` and ``gc``; the agent itself starts
+``worker`` and ``try``.
+"""
+
+import argparse
+import os
+import sys
+from typing import Any, Callable, Dict, List, Optional
+
+from agent import blobs, lease, probe, spool, supervisor
+from agent.cache import DEFAULT, Cache
+from agent.schema import PROTOCOL, FaultError, LaunchSpec, SchemaError, decode, encode, load
+
+MAX_REQUEST_BYTES = 4 << 20
+
+
+def _probe(cache: Cache, request: Dict[str, Any], arguments: argparse.Namespace) -> Any:
+    return probe.probe(cache, arguments.root, None if arguments.quick else request.get("environments", {}))
+
+
+def _install(cache: Cache, request: Dict[str, Any], _: argparse.Namespace) -> Any:
+    return {"installed": blobs.install(cache, request["environment"], request["archive"])}
+
+
+def _lease(cache: Cache, request: Dict[str, Any], _: argparse.Namespace) -> Any:
+    action = request.get("action", "show")
+    if action == "acquire":
+        lease.acquire(cache, request["owner"], float(request["ttl_s"]))
+    elif action == "release":
+        lease.release(cache, request["owner"])
+    return lease.state(cache)
+
+
+def _start(cache: Cache, request: Dict[str, Any], _: argparse.Namespace) -> Any:
+    spec: LaunchSpec = load(LaunchSpec, request)
+    return {"launch": spec.launch, "started": supervisor.start(cache, spec)}
+
+
+def _cancel(cache: Cache, request: Dict[str, Any], _: argparse.Namespace) -> Any:
+    return {"cancelled": supervisor.cancel(cache, request["launch"])}
+
+
+def _verify(cache: Cache, request: Dict[str, Any], _: argparse.Namespace) -> Any:
+    for sha256 in request.get("discard", []):
+        blobs.discard(cache, sha256)
+    return {"blobs": blobs.verify(cache, request.get("blobs", [])), "environments": cache.names("envs")}
+
+
+def _gc(cache: Cache, request: Dict[str, Any], arguments: argparse.Namespace) -> Any:
+    if arguments.everything and not arguments.yes:
+        return {"freed_bytes": 0, "launches": blobs.started_launches(cache)}
+    return {"freed_bytes": blobs.collect_garbage(cache, request.get("launches", []), arguments.everything)}
+
+
+VERBS: Dict[str, Callable[[Cache, Dict[str, Any], argparse.Namespace], Any]] = {
+    "probe": _probe,
+    "install": _install,
+    "lease": _lease,
+    "start": _start,
+    "cancel": _cancel,
+    "verify": _verify,
+    "gc": _gc,
+}
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Run one verb and return the exit status: 0, or 1 with a fault in the answer."""
+    arguments = _parse(sys.argv[1:] if argv is None else argv)
+    cache = Cache(arguments.cache)
+    if arguments.verb == "worker":
+        return _worker(cache, arguments)
+    if arguments.verb == "try":
+        return _answer(probe.try_backend(arguments.backend))
+    try:
+        request = _read_request()
+        cache.create()
+        if arguments.verb == "follow":
+            return _follow(cache, request)
+        return _answer({"v": PROTOCOL, "ok": VERBS[arguments.verb](cache, request, arguments)})
+    except FaultError as error:
+        fault = error.fault
+    except (SchemaError, KeyError, TypeError, ValueError) as error:
+        fault = FaultError("protocol", "the request is malformed: {!r}".format(error), "", arguments.verb).fault
+    _answer({"v": PROTOCOL, "fault": fault})
+    return 1
+
+
+def _parse(argv: List[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="fleetmark-agent", description="The device's side of fleetmark.")
+    parser.add_argument("verb", choices=[*sorted(VERBS), "follow", "worker", "try"])
+    parser.add_argument("backend", nargs="?", help="for try")
+    parser.add_argument("--cache", default=DEFAULT, help="the agent's folder (default: %(default)s)")
+    parser.add_argument("--root", default="/", help="where probe reads system files (default: %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="probe without importing runtimes")
+    parser.add_argument("--everything", action="store_true", help="gc: all that no running launch uses")
+    parser.add_argument("--yes", action="store_true", help="gc: really delete everything")
+    parser.add_argument("--launch", help="for worker")
+    parser.add_argument("--events", type=int, help="for worker")
+    parser.add_argument("--spawned", type=float, help="for worker")
+    return parser.parse_args(argv)
+
+
+def _read_request() -> Dict[str, Any]:
+    """The request, at most MAX_REQUEST_BYTES; none from a terminal or a closed standard input."""
+    if sys.stdin is None or sys.stdin.isatty():
+        return {}
+    text = sys.stdin.buffer.read(MAX_REQUEST_BYTES + 1)
+    if len(text) > MAX_REQUEST_BYTES:
+        raise SchemaError("a request of over {} bytes".format(MAX_REQUEST_BYTES))
+    request: Any = decode(text) if text.strip() else {}
+    if not isinstance(request, dict):
+        raise SchemaError("a request is an object")
+    return request  # pyright: ignore[reportUnknownVariableType]
+
+
+def _answer(answer: Any) -> int:
+    sys.stdout.buffer.write(encode(answer) + b"\n")
+    sys.stdout.buffer.flush()
+    return 0
+
+
+def _follow(cache: Cache, request: Dict[str, Any]) -> int:
+    try:
+        for line in spool.follow(cache, request["launch"], int(request.get("from", 0))):
+            sys.stdout.buffer.write(line)
+            sys.stdout.buffer.flush()
+    except BrokenPipeError:  # the link is gone; whoever follows next begins where this one stopped
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return 0
+
+
+def _worker(cache: Cache, arguments: argparse.Namespace) -> int:
+    from agent import worker
+
+    worker.run(cache, arguments.launch, arguments.events, arguments.spawned)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
