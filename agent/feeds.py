@@ -18,7 +18,7 @@ def read(path: str, feeds: List[Feed]) -> Dict[str, Any]:
 
     try:
         with numpy.load(path, allow_pickle=False) as data:
-            arrays = {feed.input: _prepare(numpy, data[feed.array], feed) for feed in feeds}
+            arrays = {feed.input: prepare_array(numpy, data[feed.array], feed) for feed in feeds}
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise FaultError(
             "bad_data", "the data file cannot be used: {}".format(error), "check `data` and `inputs` in the suite", "data"
@@ -28,19 +28,26 @@ def read(path: str, feeds: List[Feed]) -> Dict[str, Any]:
     return arrays
 
 
-def _prepare(numpy: Any, array: Any, feed: Feed) -> Any:
+def prepare_array(numpy: Any, array: Any, feed: Feed) -> Any:
+    """Return the feed's value made from its array; raises ValueError."""
     if array.ndim < 1 or array.nbytes > MAX_ARRAY_BYTES:
         raise ValueError("array {} has no sample axis or is too large".format(feed.array))
     if feed.scale != 1.0 or feed.mean != [0.0] or feed.std != [1.0]:
-        array = (array.astype(numpy.float32) * numpy.float32(feed.scale) - _by_channel(numpy, feed.mean, array)) / _by_channel(
-            numpy, feed.std, array
-        )
+        mean, std = _by_channel(numpy, feed.mean, array), _by_channel(numpy, feed.std, array)
+        array = (array.astype(numpy.float32) * numpy.float32(feed.scale) - mean) / std
     return numpy.ascontiguousarray(array.transpose(feed.transpose) if feed.transpose else array)
 
 
 def _by_channel(numpy: Any, values: List[float], array: Any) -> Any:
     column = numpy.asarray(values, dtype=numpy.float32)
     return column.reshape((1, -1) + (1,) * (array.ndim - 2)) if len(values) > 1 else column[0]
+
+
+def named(arrays: Dict[str, Any], specs: List[TensorSpec]) -> Dict[str, Any]:
+    """Return the arrays under the model's names; a converter may have renamed the input of a model that has only one."""
+    if len(arrays) == len(specs) == 1:
+        return {specs[0].name: next(iter(arrays.values()))}
+    return arrays
 
 
 def batches(arrays: Dict[str, Any], specs: List[TensorSpec]) -> Iterator[Dict[str, Any]]:

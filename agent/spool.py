@@ -52,7 +52,7 @@ def follow(cache: Cache, launch: str, start: int) -> Iterator[bytes]:
     """
     path = cache.launch(launch, "events.jsonl")
     if not os.path.exists(cache.launch(launch)):
-        raise FaultError("link_lost", "launch {} was never started here".format(launch), "", "follow")
+        raise FaultError("protocol", "launch {} is not on this device".format(launch), "it is measured again", "follow")
     return _follow(cache, launch, path, start)
 
 

@@ -74,6 +74,7 @@ class Worker:
         with self._cold("load"):
             session = backend.load(backend.prepare(path, self.cache.path("prepared"), spec.options), spec.options)
         specs = session.inputs()
+        arrays = feeds.named(arrays, specs)
         session.bind(next(feeds.batches(arrays, specs)))
         with self._cold("first_inference"):
             session.infer()

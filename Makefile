@@ -1,0 +1,48 @@
+# Every target does its own set-up: a fresh machine needs Python 3.11 and make.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+STAMP := .venv/.installed
+DEV_STAMP := .venv/.installed-dev
+UV_VERSION := $(shell sed -n 's/^uv==//p' constraints.txt)
+INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constraints.txt
+
+.PHONY: demo test check format bench clean
+
+demo: $(STAMP) ## the example suite on this machine, and where its report is
+	$(BIN)/fleetmark run examples/fashion/suite.yaml --profile quick
+
+test: $(DEV_STAMP)
+	tests/setup
+	$(BIN)/python -m pytest
+
+check: $(DEV_STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/vermin -t=3.6- --violations --eval-annotations --no-tips agent backends
+
+format: $(DEV_STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(DEV_STAMP) ## takes minutes; writes benchmarks/RESULTS.md
+	$(BIN)/python -m benchmarks.fidelity
+	$(BIN)/python -m benchmarks.startup
+
+clean:
+	rm -rf .venv results
+
+.venv/bin/uv: constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "fleetmark needs Python 3.11 or later: make PYTHON=/path/to/python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	touch $@
+
+$(STAMP): .venv/bin/uv pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[tflite,openvino]'
+	touch $@
+
+$(DEV_STAMP): $(STAMP)
+	$(INSTALL) --editable '.[tflite,openvino,dev]'
+	touch $@

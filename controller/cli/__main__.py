@@ -1,0 +1,88 @@
+"""The program `fleetmark`: its commands, and how every error ends it."""
+
+import os
+import sys
+import traceback
+
+import typer
+
+from agent import VERSION
+from agent.schema import FaultError
+from controller.cli import device, init, report, run, runs
+from controller.cli.output import stderr_text
+from controller.errors import ExitCode, FleetmarkError, exit_code, render
+
+EXIT_CODES = """Exit codes: 0 ok; 1 gate failed or regression; 2 usage, configuration or inventory invalid; 3 finished with failed or
+invalid cells; 4 a selected device is unreachable; 5 nothing selected; 70 internal error; 130 interrupted, partial results kept."""
+
+app = typer.Typer(
+    name="fleetmark",
+    help="Which device, with which compressed model, on which runtime, meets my budget, and how sure are we?\n\n"
+    "Start with `fleetmark init`, then `fleetmark run suite.yaml`; or `fleetmark run MODEL.onnx` without any file.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("init")(init.init)
+app.add_typer(device.app, name="device")
+app.command("plan")(run.plan)
+app.command("run")(run.run)
+app.add_typer(runs.app, name="runs")
+app.command("report")(report.report)
+app.command("export")(report.export)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"fleetmark {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version and end."),
+) -> None:
+    """Parse what stands before the command."""
+
+
+def main() -> None:
+    """Run the command line; every way out of it is an exit code of INTERFACE."""
+    code = ExitCode.INTERNAL
+    try:
+        code = _run()
+        sys.stdout.flush()
+    except BrokenPipeError:  # `fleetmark ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = ExitCode.OK
+    sys.exit(code)
+
+
+def _run() -> int:
+    try:
+        return app(standalone_mode=False) or ExitCode.OK
+    except typer.Exit as ended:
+        return ended.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        stderr_text("interrupted", "bold yellow")
+        return ExitCode.INTERRUPTED
+    except (FleetmarkError, FaultError) as error:
+        stderr_text(render(error), "red")
+        return exit_code(error)
+    except Exception as error:  # noqa: BLE001 - the last place where it can be told in our words
+        return _other(error)
+
+
+def _other(error: Exception) -> int:
+    """Wrong usage is shown as click shows it, anything else as a bug: the traceback without the values of variables."""
+    show = getattr(error, "show", None)
+    if show is not None:
+        show()
+        return ExitCode.USAGE
+    traceback.print_exc()
+    stderr_text("error[internal]: this is a bug in fleetmark; please report it with the lines above", "red")
+    return ExitCode.INTERNAL
+
+
+if __name__ == "__main__":
+    main()

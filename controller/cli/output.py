@@ -1,0 +1,59 @@
+"""How commands print: results to stdout, narration to stderr; JSON documents carry a version."""
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+VERSION = 1
+
+
+def stderr_text(text: str, style: str = "") -> None:
+    """Print narration to stderr, in a style where that is a terminal; nothing in it is read as markup."""
+    from rich.console import Console
+    from rich.text import Text
+
+    Console(stderr=True, soft_wrap=True).print(Text(text, style))
+
+
+def stdout_json(kind: str, content: object) -> None:
+    """Print one versioned JSON document whose only other key is `kind`."""
+    sys.stdout.write(json.dumps({"version": VERSION, kind: content}, indent=2, default=str) + "\n")
+
+
+def stdout_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> None:
+    """Print a table; columns named in `right` are aligned there. Cells are text, never markup."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from controller.errors import printable
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    Console().print(table)
+
+
+def write(text: str, path: Path | None) -> Path | None:
+    """Write to `path` whole or not at all, or to stdout where it is None or `-`; give the path written."""
+    if path is None or str(path) == "-":
+        sys.stdout.write(text)
+        return None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    Path(temporary).chmod(0o644)
+    return Path(temporary).replace(path)
+
+
+def pairs(mapping: Mapping[str, Any]) -> str:
+    """Give a mapping as `key=value` words."""
+    return " ".join(f"{key}={value}" for key, value in mapping.items())

@@ -1,0 +1,110 @@
+"""How a run shows itself: live bars on a terminal, plain lines with a heartbeat elsewhere."""
+
+import sys
+import threading
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+HEARTBEAT_S = 60.0
+
+
+def choose() -> "Bars | Lines":
+    """Give bars where stderr is a terminal, lines elsewhere."""
+    console = Console(stderr=True)
+    return Bars(console) if console.is_terminal else Lines()
+
+
+class Bars:
+    """One bar for the run, one line per device for what it is doing."""
+
+    def __init__(self, console: Console) -> None:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[doing]}"),
+        )
+        self._progress = Progress(*columns, console=console, transient=True)
+        self._total = self._progress.add_task("launches", total=None, doing="preparing")
+        self._devices: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self._progress.stop()
+
+    def planned(self, launches: int) -> None:
+        """Tell how many launches there are to do."""
+        self._progress.update(self._total, total=launches, doing="")
+
+    def say(self, text: str) -> None:
+        """Print a line above the bars."""
+        self._progress.console.print(Text(text, "dim"))
+
+    def phase(self, device: str, label: str, phase: str) -> None:
+        """Show what a device is doing."""
+        if device not in self._devices:
+            self._devices[device] = self._progress.add_task(device, total=None, doing="")
+        self._progress.update(self._devices[device], doing=f"{label} {phase}".strip())
+
+    def landed(self, device: str, label: str, status: str) -> None:
+        """Count a launch."""
+        self._progress.advance(self._total)
+        if status != "valid":
+            self.say(f"{device}: {label}: {status}")
+
+
+class Lines:
+    """A line for each launch that lands and each piece of news, and a heartbeat each minute without any."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._begin = self._last = time.monotonic()
+        self._total = self._count = 0
+        self._ended = threading.Event()
+        self._heart = threading.Thread(target=self._beat, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._heart.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self._ended.set()
+        self._heart.join()
+
+    def planned(self, launches: int) -> None:
+        """Tell how many launches there are to do."""
+        self._total = launches
+        self.say(f"{launches} launches to do")
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        from controller.errors import printable
+
+        with self._lock:
+            self._last = time.monotonic()
+            sys.stderr.write(f"[{self._last - self._begin:6.1f} s] {printable(text)}\n")
+            sys.stderr.flush()
+
+    def phase(self, device: str, label: str, phase: str) -> None:
+        """Phases are too many for lines; connecting and shipping are told."""
+        if not label:
+            self.say(f"{device}: {phase}")
+
+    def landed(self, device: str, label: str, status: str) -> None:
+        """Print that a launch landed."""
+        self._count += 1
+        self.say(f"{self._count}/{self._total} {device}: {label}: {status}")
+
+    def _beat(self) -> None:
+        while not self._ended.wait(1.0):
+            if time.monotonic() - self._last > HEARTBEAT_S:
+                self.say(f"still running: {self._count}/{self._total} launches")

@@ -1,0 +1,168 @@
+"""fleetmark plan and fleetmark run."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from controller.cli import options
+from controller.cli.output import pairs, stderr_text, stdout_json, stdout_table, write
+
+if TYPE_CHECKING:
+    from controller.errors import ExitCode
+    from controller.run import Request
+    from controller.store import RunRow, Store
+    from reports.records import RunRecord
+
+Target = Annotated[Path | None, typer.Argument(metavar="SUITE|MODEL", help="A suite.yaml, or an .onnx or .tflite model.")]
+Recipe = Annotated[list[str] | None, typer.Option("--recipe", "-r", help="For a MODEL: variants to make of it (default fp32).")]
+Backend = Annotated[list[str] | None, typer.Option("--backend", "-b", help="For a MODEL: runtimes (default: all that fit).")]
+Data = Annotated[Path | None, typer.Option("--data", help="For a MODEL: its data.npz; without it, random inputs and no accuracy.")]
+Tflite = Annotated[Path | None, typer.Option("--tflite", help="For an .onnx MODEL: the same model as .tflite.")]
+Profile = Annotated[str | None, typer.Option("--profile", help="quick (3 launches of 0.5 s) or standard (5 of 3 s).")]
+Launches = Annotated[int | None, typer.Option("--launches", min=1, max=1000, help="How many launches each cell gets.")]
+Resume = Annotated[str | None, typer.Option("--resume", metavar="RUN", help="Go on with an interrupted run: its id, a prefix, or latest.")]
+Wheelhouse = Annotated[Path | None, typer.Option("--wheelhouse", help="A folder of wheels, for a laptop that is offline.", exists=True)]
+
+
+def plan(
+    suite: Annotated[Path, typer.Argument(metavar="SUITE", help="A suite.yaml.")],
+    select: options.Select = None,
+    inventory: options.Inventory = options.INVENTORY,
+    profile: Profile = None,
+    launches: Launches = None,
+    json: options.Json = False,
+) -> None:
+    """Show the matrix that a suite gives, about how long it takes, and each cell that is left out with its reason."""
+    from controller import plan as planning
+    from controller import profiles
+
+    request = _request(_ask(suite, select, inventory, profile, launches), None)
+    cells = planning.plan(request.suite, request.devices)
+    seconds = planning.estimated_s(cells, profiles.get(request.suite.profile), request.launches)
+    rows = [
+        {
+            "device": cell.device,
+            "model": cell.model,
+            "variant": cell.recipe,
+            "backend": f"{cell.backend} {pairs(cell.options)}".strip(),
+            "workload": cell.workload.name,
+            "left out": f"{cell.fault.code}: {cell.fault.message}" if cell.fault else "",
+        }
+        for cell in cells
+    ]
+    if json:
+        stdout_json("plan", {"cells": rows, "launches": request.launches, "estimated_s": round(seconds, 1)})
+        return
+    stdout_table(list(rows[0]) if rows else ["device"], [list(row.values()) for row in rows])
+    left_out, minutes = sum(1 for cell in cells if cell.fault), max(1, round(seconds / 60))
+    stderr_text(f"{len(cells)} cells, {left_out} of them left out; {request.launches} launches each, about {minutes} min of measuring")
+
+
+def run(
+    target: Target = None,
+    select: options.Select = None,
+    inventory: options.Inventory = options.INVENTORY,
+    results: options.Results = options.RESULTS,
+    recipe: Recipe = None,
+    backend: Backend = None,
+    data: Data = None,
+    tflite: Tflite = None,
+    profile: Profile = None,
+    launches: Launches = None,
+    resume: Resume = None,
+    wheelhouse: Wheelhouse = None,
+) -> "ExitCode":
+    """Measure a suite, or one model, on the selected devices, and write the report.
+
+    Ctrl-C keeps what is done; --resume goes on from there.
+    """
+    from controller.errors import FleetmarkError
+    from controller.store import Store
+
+    if (target is None) == (resume is None):
+        raise FleetmarkError("give either a SUITE or MODEL to run, or --resume RUN", next="fleetmark run --help")
+    if resume is not None:
+        store = Store.open(results)
+        row = store.find_run(resume)
+        return _run(_request(row.document["request"], wheelhouse), store, results, row)
+    assert target is not None  # noqa: S101 - for the type checker
+    asked = _ask(target, select, inventory, profile, launches)
+    asked |= {"recipes": recipe, "backends": backend, "data": _absolute(data), "tflite": _absolute(tflite)}
+    request = _request(asked, wheelhouse)
+    return _run(request, Store(results), results, None)
+
+
+def _ask(target: Path, select: list[str] | None, inventory: Path, profile: str | None, launches: int | None) -> dict[str, Any]:
+    return {
+        "target": _absolute(target),
+        "name": str(target),
+        "select": select,
+        "inventory": _absolute(inventory),
+        "profile": profile,
+        "launches": launches,
+    }
+
+
+def _absolute(path: Path | None) -> str | None:
+    return str(path.absolute()) if path else None
+
+
+def _request(asked: dict[str, Any], wheelhouse: Path | None) -> "Request":
+    from controller import inventory as inventories
+    from controller import run as running
+    from controller import selectors
+    from controller import suite as suites
+    from controller.errors import FleetmarkError
+
+    target = Path(asked["target"])
+    if not target.exists():
+        raise FleetmarkError(f"there is no {asked['name']}", next="give the path of a suite.yaml, an .onnx or a .tflite")
+    if target.suffix in (".onnx", ".tflite"):
+        suite = suites.ad_hoc(
+            source=target,
+            tflite=Path(asked["tflite"]) if asked.get("tflite") else None,
+            data=Path(asked["data"]) if asked.get("data") else None,
+            recipes=asked.get("recipes") or ["fp32"],
+            backends=asked.get("backends") or ["auto"],
+        )
+    else:
+        suite = suites.load(target)
+    if asked["profile"]:
+        suite = suite.model_copy(update={"profile": asked["profile"]})
+    devices = selectors.select(inventories.load(Path(asked["inventory"])), asked["select"] or list(suite.devices))
+    return running.request(suite, asked["name"], devices, asked["launches"], asked, wheelhouse)
+
+
+def _run(request: "Request", store: "Store", results: Path, resume: "RunRow | None") -> "ExitCode":
+    from controller import run as running
+    from controller.cli import progress
+
+    try:
+        with progress.choose() as shown:
+            run_id = running.execute(request, store, shown, resume, shown.planned)
+    except KeyboardInterrupt:
+        stderr_text("what is done is kept; to go on: fleetmark run --resume latest")
+        raise
+    record = store.load_run(run_id)
+    _show(record, results)
+    store.close()
+    return _code(record)
+
+
+def _show(record: "RunRecord", results: Path) -> None:
+    from rich.console import Console
+
+    from reports import page, summary, table
+
+    written = write(page.render(record), results / record.id / "report.html")
+    Console().print(summary.summary(record, table.rows(record)))
+    typer.echo(f"report: {written}")
+
+
+def _code(record: "RunRecord") -> "ExitCode":
+    from controller.errors import ExitCode, gravest
+
+    statuses = {cell.status for cell in record.cells}
+    codes = [ExitCode.UNREACHABLE] if "unreachable" in statuses else []
+    return gravest([*codes, ExitCode.INCOMPLETE] if statuses & {"failed", "unsteady", "throttled", "cancelled"} else codes)

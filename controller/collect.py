@@ -1,0 +1,139 @@
+"""Turns the events of one launch, hostile until checked here, into a record with its raw values."""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.schema import REASONS, Conditions, Event, Fault, FaultError, Measurement, SampleFile, SchemaError, load
+from controller import limits
+
+METRIC = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
+DTYPES = {"int64": np.dtype("<i8"), "float32": np.dtype("<f4")}
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Raw values of one metric: `array` is int64 or float of any shape; of what was taken, every `stride`-th is here."""
+
+    metric: str
+    unit: str
+    array: NDArray[Any]
+    stride: int = 1
+
+
+@dataclass(slots=True)
+class Collected:
+    """What a launch has told so far; `complete` once its spool has ended."""
+
+    samples: dict[str, Samples] = field(default_factory=dict[str, Samples])
+    before: Conditions | None = None
+    after: Conditions | None = None
+    fault: Fault | None = None
+    log: str = ""
+    details: dict[str, Any] = field(default_factory=dict[str, Any])
+    complete: bool = False
+
+
+def collect(events: Iterable[Event], fetch: Callable[[SampleFile], bytes]) -> Collected:
+    """Give the record of a launch from its whole spool; `fetch` brings a sample file's content.
+
+    Raises FaultError: `protocol` for anything that is not as agreed, `rebooted` or `crash` for a spool that ends without its end.
+    """
+    launch = Collected()
+    for event in events:
+        try:
+            _take(launch, event, fetch)
+        except SchemaError as error:
+            raise FaultError("protocol", f"event {event.seq} ({event.type[:20]!r}): {error}", "run again", "follow") from error
+    if not launch.complete:
+        raise FaultError("link_lost", "the spool ended without its end", "fleetmark run --resume", "follow")
+    return launch
+
+
+def _take(launch: Collected, event: Event, fetch: Callable[[SampleFile], bytes]) -> None:
+    match event.type:
+        case "conditions":
+            conditions: Conditions = load(Conditions, event.data)
+            launch.before, launch.after = (conditions, launch.after) if conditions.when == "before" else (launch.before, conditions)
+        case "measure":
+            _add(launch, _measurement(load(Measurement, event.data)))
+        case "sample":
+            file: SampleFile = load(SampleFile, event.data)
+            _check_file(file)
+            _add(launch, _array(file, fetch(file)))
+        case "fault":
+            launch.fault = _fault(load(Fault, event.data))
+        case "log":
+            launch.log = _text(event.data.get("text"), limits.MAX_LOG_CHARACTERS)
+        case "phase" if "details" in event.data:
+            launch.details = _details(event.data["details"])
+        case "end":
+            launch.complete = True
+        case "lost":
+            raise _lost(event)
+        case _:
+            pass
+
+
+def _lost(event: Event) -> FaultError:
+    if event.data.get("code") == "rebooted":
+        return FaultError("rebooted", "the device rebooted during the launch", "it is measured again", "follow")
+    return FaultError("crash", "the launch's supervisor is gone without a word", "it is measured again", "follow")
+
+
+def _add(launch: Collected, samples: Samples) -> None:
+    if samples.metric in launch.samples or len(launch.samples) >= limits.MAX_FILES:
+        raise SchemaError(f"{samples.metric}: told twice, or too many metrics")
+    launch.samples[samples.metric] = samples
+
+
+def _measurement(found: Measurement) -> Samples:
+    _check_metric(found.metric)
+    if len(found.values) > limits.MAX_VALUES or not all(map(math.isfinite, found.values)):
+        raise SchemaError(f"{found.metric}: too many values, or not finite")
+    return Samples(found.metric, _text(found.unit, 16), np.array(found.values, dtype=np.float64))
+
+
+def _check_metric(name: str) -> None:
+    if not METRIC.match(name):
+        raise SchemaError(f"{name[:80]!r} is not a metric's name")
+
+
+def _check_file(file: SampleFile) -> None:
+    _check_metric(file.metric)
+    if file.dtype not in DTYPES or any(size < 0 for size in file.shape) or len(file.shape) > 8 or file.stride < 1:
+        raise SchemaError(f"{file.metric}: dtype {file.dtype[:20]!r}, shape {file.shape} is refused")
+    if math.prod(file.shape) * DTYPES[file.dtype].itemsize != file.size_bytes or file.size_bytes > limits.MAX_FILE_BYTES:
+        raise SchemaError(f"{file.metric}: {file.size_bytes} bytes do not fit shape {file.shape}, or are too many")
+
+
+def _array(file: SampleFile, content: bytes) -> Samples:
+    if hashlib.sha256(content).hexdigest() != file.sha256:
+        raise SchemaError(f"{file.metric}: the file's content is not what its sha256 says")
+    array = np.frombuffer(content, dtype=DTYPES[file.dtype]).reshape(file.shape)
+    return Samples(file.metric, _text(file.unit, 64), array, file.stride)
+
+
+def _fault(fault: Fault) -> Fault:
+    if fault.code not in REASONS:
+        raise SchemaError(f"{fault.code[:40]!r} is not a reason code")
+    return Fault(fault.code, _text(fault.phase, 40), _text(fault.message), _text(fault.next))
+
+
+def _text(value: object, most: int = limits.MAX_TEXT_CHARACTERS) -> str:
+    if not isinstance(value, str):
+        raise SchemaError(f"text expected, not {type(value).__name__}")
+    return value[-most:]
+
+
+def _details(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict) or len(json.dumps(value)) > limits.MAX_DETAILS_CHARACTERS:
+        raise SchemaError("details: an object of moderate size expected")
+    return value  # pyright: ignore[reportUnknownVariableType] - JSON

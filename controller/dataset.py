@@ -1,0 +1,141 @@
+"""A model's data: read from the suite's .npz, or drawn at random; as arrays for the compressor and as feeds for the devices."""
+
+import hashlib
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import compress.inspect
+from agent.schema import FaultError, Feed, TensorSpec
+from compress.build import Data
+from controller.suite import Model
+
+RANDOM_SAMPLES = 32
+RANDOM_SEED = 20
+TFLITE_AXES = {4: (0, 2, 3, 1), 3: (0, 2, 1), 5: (0, 2, 3, 4, 1)}
+DYNAMIC_SIZE = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """What measures a model: `file` (.npz, content-addressed) goes to devices, `feeds` tell how to read it, by artifact format."""
+
+    file: Path
+    sha256: str
+    feeds: Mapping[str, tuple[Feed, ...]]
+    data: Data
+    random: bool
+
+
+def prepare(name: str, model: Model, folder: Path) -> Dataset:
+    """Give the model's data, its evaluation part written to `folder`; raises FaultError `bad_model` or `bad_data`.
+
+    uint8 arrays are scaled by 1/255; then (value - mean) / std as the suite says, per channel where it gives several.
+    """
+    specs = compress.inspect.inputs(model.source, "onnx" if model.source.suffix == ".onnx" else "tflite")
+    arrays = _read(model.data) if model.data else _random(specs)
+    wire = {spec.name: _pick(arrays, "eval_", spec.name, name) for spec in specs}
+    feeds = {spec.name: _feed(spec, wire[spec.name], model) for spec in specs}
+    _check(name, specs, wire)
+    calibration = {spec.name: _apply(feeds[spec.name], arrays.get(f"calib_{spec.name}", wire[spec.name])) for spec in specs}
+    transpose = {spec.name: _axes(spec, model) for spec in specs}
+    data = Data(
+        eval_feeds={key: _apply(feeds[key], array) for key, array in wire.items()},
+        calib_feeds=calibration,
+        labels=_labels(arrays, name, len(next(iter(wire.values())))),
+        transpose=transpose,
+    )
+    file, sha256 = _write(wire, folder)
+    turned = tuple(feed._replace(transpose=list(transpose[feed.input])) for feed in feeds.values())
+    plain = tuple(feeds.values())
+    return Dataset(file, sha256, {"onnx": plain, "openvino": plain, "tflite": turned}, data, model.data is None)
+
+
+def _read(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise FaultError(
+            "bad_data", f"{path} cannot be read as .npz: {error}", "write it with numpy.savez, without pickled objects"
+        ) from error
+
+
+def _random(specs: list[TensorSpec]) -> dict[str, NDArray[Any]]:
+    """Standard normal values, seeded; zeros for whole numbers, which are often indices."""
+    generator = np.random.default_rng(RANDOM_SEED)
+    found: dict[str, NDArray[Any]] = {}
+    for spec in specs:
+        shape = (RANDOM_SAMPLES, *(size if size > 0 else DYNAMIC_SIZE for size in spec.shape[1:]))
+        floating = np.issubdtype(np.dtype(spec.dtype), np.floating)
+        found[f"eval_{spec.name}"] = generator.standard_normal(shape).astype(spec.dtype) if floating else np.zeros(shape, spec.dtype)
+    return found
+
+
+def _pick(arrays: Mapping[str, NDArray[Any]], prefix: str, name: str, model: str) -> NDArray[Any]:
+    if prefix + name not in arrays:
+        raise FaultError("bad_data", f"{model}: the data has no array {prefix + name}", f"it has {', '.join(sorted(arrays)) or 'none'}")
+    return arrays[prefix + name]
+
+
+def _feed(spec: TensorSpec, array: NDArray[Any], model: Model) -> Feed:
+    declared = model.inputs.get(spec.name)
+    mean = _floats(declared.mean if declared else None, 0.0)
+    std = _floats(declared.std if declared else None, 1.0)
+    scale = 1 / 255 if array.dtype == np.uint8 and spec.dtype.startswith("float") else 1.0
+    return Feed(spec.name, spec.name, scale, mean, std, [])
+
+
+def _floats(value: float | tuple[float, ...] | None, default: float) -> list[float]:
+    if value is None:
+        return [default]
+    return [float(item) for item in value] if isinstance(value, tuple) else [float(value)]
+
+
+def _axes(spec: TensorSpec, model: Model) -> tuple[int, ...]:
+    """The axes that turn the source's layout into TFLite's; none for a model that has channels last already."""
+    declared = model.inputs.get(spec.name)
+    layout = declared.layout if declared else None
+    rank = len(spec.shape)
+    channels_first = layout in ("NCHW", "NCDHW", "NCL", "NCW") if layout else rank == 4 and model.source.suffix == ".onnx"
+    return TFLITE_AXES.get(rank, ()) if channels_first else ()
+
+
+def _apply(feed: Feed, array: NDArray[Any]) -> NDArray[Any]:
+    from agent.feeds import prepare_array
+
+    return prepare_array(np, array, feed)
+
+
+def _check(name: str, specs: list[TensorSpec], wire: Mapping[str, NDArray[Any]]) -> None:
+    for spec in specs:
+        array = wire[spec.name]
+        wanted = spec.shape[1:] if len(spec.shape) == array.ndim else spec.shape
+        fits = len(wanted) == array.ndim - 1 and all(want in (-1, have) for want, have in zip(wanted, array.shape[1:], strict=True))
+        if array.ndim == 0 or len(array) == 0 or not fits:
+            message = f"{name}: input {spec.name} takes {spec.shape}, eval_{spec.name} is {list(array.shape)}"
+            raise FaultError("bad_data", message, "the samples go on the first axis, the rest as the model takes it")
+    if len({len(array) for array in wire.values()}) != 1:
+        raise FaultError("bad_data", f"{name}: the eval_ arrays have different numbers of samples", "give each input the same")
+
+
+def _labels(arrays: Mapping[str, NDArray[Any]], name: str, samples: int) -> NDArray[Any] | None:
+    labels = arrays.get("eval_labels")
+    if labels is not None and len(labels) != samples:
+        raise FaultError("bad_data", f"{name}: {samples} samples but {len(labels)} eval_labels", "give one label a sample")
+    return labels
+
+
+def _write(wire: Mapping[str, NDArray[Any]], folder: Path) -> tuple[Path, str]:
+    """The evaluation arrays as the device gets them, under the name of their content."""
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / "writing.npz"
+    np.savez_compressed(temporary, **dict(wire))
+    sha256 = hashlib.sha256(temporary.read_bytes()).hexdigest()
+    return temporary.replace(folder / f"{sha256}.npz"), sha256

@@ -1,0 +1,258 @@
+"""Measures cells on many devices: one lane per host, its cells interleaved in rounds, every launch stored as it lands."""
+
+import functools
+import random
+import secrets
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Protocol
+
+from agent.schema import Fault, FaultError
+from controller import outputs
+from controller.collect import Collected, Samples
+from controller.inventory import Device
+from controller.session import Job, Session, is_passing, lane_address
+from controller.store import Store, status_of
+from reports.records import DeviceRecord, LaunchRecord
+
+MAX_TRIES = 3
+AGAIN = frozenset({"link_lost", "rebooted", "crash", "protocol"})  # of a launch whose supervisor or link is gone
+MAX_OPEN = 64
+POLL_S = 0.2
+
+
+class Listener(Protocol):
+    """Who is told how the run goes; called from the lanes' threads."""
+
+    def say(self, text: str) -> None:
+        """Tell a line of news."""
+
+    def phase(self, device: str, label: str, phase: str) -> None:
+        """Tell what a device is doing."""
+
+    def landed(self, device: str, label: str, status: str) -> None:
+        """Tell that one launch of the plan is over (or will not come)."""
+
+
+@dataclass(slots=True)
+class Fleet:
+    """One run's measuring. `jobs` are the cells that can be measured, `done` the launches that the store has of each cell by round."""
+
+    run_id: str
+    store: Store
+    launches: int
+    listener: Listener
+    open_session: Callable[[Device], Session]
+    reference: outputs.References
+    done: dict[str, dict[int, str]] = field(default_factory=dict[str, dict[int, str]])
+    pending: list[tuple[str, str, int]] = field(default_factory=list[tuple[str, str, int]])
+    stopping: threading.Event = field(default_factory=threading.Event)
+    sessions: list[Session] = field(default_factory=list[Session])
+
+    def run(self, devices: Sequence[Device], jobs: Sequence[Job]) -> None:
+        """Measure all jobs. On Ctrl-C the running launches are ended, what is done is kept, and KeyboardInterrupt goes on."""
+        lanes = [_Lane(self, lane, jobs) for lane in group(devices)]
+        if not lanes:
+            return
+        with ThreadPoolExecutor(min(len(lanes), MAX_OPEN), thread_name_prefix="lane") as pool:
+            futures = [pool.submit(lane.run) for lane in lanes]
+            try:
+                _wait(futures)
+            except KeyboardInterrupt:
+                self.listener.say("interrupted: ending the running launches")
+                self.stopping.set()
+                for session in list(self.sessions):
+                    _interrupt(session)
+                wait(futures)
+                raise
+        for future in futures:
+            future.result()
+
+
+def _wait(futures: Sequence[Future[None]]) -> None:
+    while wait(futures, timeout=POLL_S).not_done:
+        pass
+
+
+def _interrupt(session: Session) -> None:
+    try:
+        session.interrupt()
+    except FaultError as error:
+        session.say(f"{session.device.name}: {error}")
+
+
+def group(devices: Sequence[Device]) -> list[list[Device]]:
+    """Give the lanes: devices of the same host and port, or on the same meter, never run at the same time."""
+    lanes: list[tuple[set[str], list[Device]]] = []
+    for device in devices:
+        keys = {f"host {_address(device)}"} | ({f"meter {device.meter}"} if device.meter else set())
+        shared = [lane for lane in lanes if lane[0] & keys]
+        lanes = [lane for lane in lanes if not lane[0] & keys]
+        merged = [member for _, members in shared for member in members]
+        lanes.append((keys.union(*(other for other, _ in shared)), [*merged, device]))
+    return [members for _, members in lanes]
+
+
+def _address(device: Device) -> str:
+    try:
+        return lane_address(device)
+    except FaultError:  # it cannot be reached, which its own lane will tell
+        return device.name
+
+
+@dataclass(slots=True)
+class _Lane:
+    fleet: Fleet
+    devices: Sequence[Device]
+    jobs: Sequence[Job]
+    _open: dict[str, Session] = field(default_factory=dict[str, Session])
+    _set_aside: set[str] = field(default_factory=set[str])  # cell ids
+
+    def run(self) -> None:
+        """All rounds of this lane's cells."""
+        try:
+            for device in self.devices:
+                self._prepare(device, [job for job in self.jobs if job.cell.device == device.name])
+            for round_ in range(self.fleet.launches):
+                self._round(round_)
+        finally:
+            for session in self._open.values():
+                session.close()
+
+    def _prepare(self, device: Device, jobs: Sequence[Job]) -> None:
+        """Connect, collect what an earlier controller left running, ship what is missing."""
+        fleet = self.fleet
+        missing = [job for job in jobs if len(fleet.done.get(job.id, {})) < fleet.launches]
+        if not missing or fleet.stopping.is_set():
+            return
+        session = fleet.open_session(device)
+        try:
+            fleet.listener.phase(device.name, "", "connect")
+            probe = session.open()
+            fleet.store.set_device(fleet.run_id, DeviceRecord(device.name, device.kind, device.tags, probe))
+            self._open[device.name] = session
+            fleet.sessions.append(session)
+            self._collect_pending(session, jobs)
+            fleet.listener.phase(device.name, "", "ship")
+            faults = session.ship(missing, probe)
+        except FaultError as error:
+            fleet.listener.say(f"{device.name}: {error}")
+            faults = {job.id: error for job in missing}
+        shipped = session.shipped
+        if device.name in self._open:
+            total = shipped.agent + shipped.environments + shipped.artifacts
+            parts = f"agent {shipped.agent:,}, environments {shipped.environments:,}, artifacts {shipped.artifacts:,}"
+            fleet.listener.say(f"{device.name}: shipped {total:,} bytes ({parts})")
+        self._leave_out([(job, faults[job.id].fault) for job in missing if job.id in faults])
+
+    def _leave_out(self, faults: Sequence[tuple[Job, Fault]]) -> None:
+        self.fleet.store.cell_faults(self.fleet.run_id, {job.id: fault for job, fault in faults})
+        for job, fault in faults:
+            self._set_aside.add(job.id)
+            for _ in range(self.fleet.launches - len(self.fleet.done.get(job.id, {}))):
+                self.fleet.listener.landed(job.cell.device, label(job), status_of(fault))
+
+    def _collect_pending(self, session: Session, jobs: Sequence[Job]) -> None:
+        """Launches that were started for these cells and never stored: those that ran to their end count, the others run again."""
+        by_id = {job.id: job for job in jobs}
+        for launch, cell_id, round_ in self.fleet.pending:
+            if cell_id in by_id:
+                job = by_id[cell_id]
+                self.fleet.listener.phase(job.cell.device, label(job), "collect")
+                status, again = self._finish(session, job, launch, round_, functools.partial(session.collect, launch, _ignore))
+                if not again:
+                    self.fleet.listener.landed(job.cell.device, label(job), status)
+
+    def _round(self, round_: int) -> None:
+        fleet = self.fleet
+        order = [job for job in self.jobs if round_ not in fleet.done.get(job.id, {})]
+        random.Random(f"{fleet.run_id} {round_}").shuffle(order)  # noqa: S311 - an order, not a secret
+        for job in order:
+            if fleet.stopping.is_set():
+                return
+            if job.cell.device not in self._open or job.id in self._set_aside:
+                continue
+            try:
+                self._measure(job, round_)
+            except FaultError as error:
+                self._lose(job.cell.device, error)
+
+    def _lose(self, device: str, error: FaultError) -> None:
+        """Set a device aside that cannot be reached any more; what it has finished by then, a resumed run collects."""
+        self.fleet.listener.say(f"{device}: {error}; its other launches are left out")
+        self._open.pop(device).abandon()
+        left = [job for job in self.jobs if job.cell.device == device and job.id not in self._set_aside]
+        self._leave_out([(job, error.fault) for job in left if len(self.fleet.done.get(job.id, {})) < self.fleet.launches])
+
+    def _measure(self, job: Job, round_: int) -> None:
+        """One launch, up to MAX_TRIES times if the device lost it; a cell whose launch failed is set aside."""
+        fleet, session = self.fleet, self._open[job.cell.device]
+        status = "failed"
+        for attempt in range(MAX_TRIES):
+            launch = f"{fleet.run_id}-{job.id}-{round_}-{attempt}-{secrets.token_hex(2)}"
+            on_phase = functools.partial(fleet.listener.phase, job.cell.device, label(job))
+            fleet.store.begin_launch(fleet.run_id, job.id, round_, launch, now())
+            measure = functools.partial(session.measure, job, launch, not fleet.done.get(job.id), on_phase)
+            status, again = self._finish(session, job, launch, round_, measure)
+            if not again or fleet.stopping.is_set():
+                break
+        fleet.listener.landed(job.cell.device, label(job), status)
+        if status not in ("valid", "cancelled"):
+            self._set_aside.add(job.id)
+
+    def _finish(self, session: Session, job: Job, launch: str, round_: int, measure: Callable[[], Collected]) -> tuple[str, bool]:
+        """Store the launch's outcome; give its status and whether it is worth another try.
+
+        Raises FaultError where the device cannot be reached any more: the launch then stays open, to be collected by a resumed run.
+        """
+        fleet = self.fleet
+        raw: list[Samples] = []
+        try:
+            collected = measure()
+            raw = outputs.derive(collected, job, fleet.reference) if collected.fault is None else []
+        except FaultError as error:
+            if is_passing(error):
+                raise
+            collected = Collected(fault=error.fault)
+        fault = collected.fault
+        status = "valid" if fault is None else status_of(fault)
+        if fault is None:
+            fleet.done.setdefault(job.id, {})[round_] = launch
+        fleet.store.finish_launch(_record(launch, round_, status, collected), [*collected.samples.values(), *raw])
+        if collected.complete:
+            session.forget(launch)
+        return status, fault is not None and not collected.complete and fault.code in AGAIN
+
+
+def _record(launch: str, round_: int, status: str, collected: Collected) -> LaunchRecord:
+    stride = collected.samples["latency_ns"].stride if "latency_ns" in collected.samples else 1
+    return LaunchRecord(
+        id=launch,
+        round=round_,
+        status=status,
+        started_at="",  # the store knows it
+        values={},
+        before=collected.before,
+        after=collected.after,
+        fault=collected.fault,
+        log_tail=collected.log,
+        details=collected.details,
+        notes=(f"samples thinned: every {stride}th kept",) if stride > 1 else (),
+    )
+
+
+def _ignore(_: str) -> None:
+    pass
+
+
+def label(job: Job) -> str:
+    """Give a job's short name for people."""
+    return f"{job.cell.model} {job.cell.variant} {job.cell.backend}"
+
+
+def now() -> str:
+    """Give the time as ISO 8601 in UTC, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

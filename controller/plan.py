@@ -1,0 +1,74 @@
+"""Devices x models x recipes x backends x workloads -> cells, or a reason for each one left out."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import backends
+from agent import workloads
+from agent.schema import Fault, Workload
+from controller.inventory import Device
+from controller.profiles import Profile
+from controller.suite import BackendChoice, Model, Suite, WorkloadChoice
+
+LAUNCH_OVERHEAD_S = 1.2  # process start, import and load of a small model; measured on a laptop
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCell:
+    """A square of the matrix before its artifact is made; `fault` says why it will not be measured."""
+
+    device: str
+    model: str
+    recipe: str
+    format: str
+    backend: str
+    options: Mapping[str, Any]
+    workload: Workload
+    fault: Fault | None
+
+
+def plan(suite: Suite, devices: Sequence[Device]) -> list[PlannedCell]:
+    """Give every cell of the suite on these devices, in the order of the files."""
+    return [
+        _cell(device, name, model, recipe, backend, workload)
+        for device in devices
+        for name, model in suite.models.items()
+        for recipe in suite.recipes
+        for backend in _backends(suite, device)
+        for workload in suite.workloads
+    ]
+
+
+def estimated_s(cells: Sequence[PlannedCell], profile: Profile, launches: int) -> float:
+    """Give about how long the slowest device takes, in seconds; compression and shipping not included."""
+    launch_s = LAUNCH_OVERHEAD_S + profile.warmup_min_s + profile.min_duration_s
+    by_device: dict[str, int] = {}
+    for cell in cells:
+        by_device[cell.device] = by_device.get(cell.device, 0) + (cell.fault is None)
+    return max(by_device.values(), default=0) * launches * launch_s
+
+
+def _backends(suite: Suite, device: Device) -> Iterator[BackendChoice]:
+    for choice in suite.backends:
+        if choice.name == "auto":
+            yield from (BackendChoice(name=name, options=choice.options) for name in device.backends or backends.NAMES)
+        elif not device.backends or choice.name in device.backends:
+            yield choice
+
+
+def _cell(device: Device, name: str, model: Model, recipe: str, backend: BackendChoice, workload: WorkloadChoice) -> PlannedCell:
+    known = backend.name in backends.NAMES
+    format_ = backends.get(backend.name).formats[0] if known else ""
+    fault = None
+    if not known:
+        fault = Fault("env_missing", "plan", f"backend {backend.name} is not in this version", f"use {', '.join(backends.NAMES)}")
+    elif workload.name not in workloads.NAMES:
+        fault = Fault("env_missing", "plan", f"workload {workload.name} is not in this version", f"use {', '.join(workloads.NAMES)}")
+    elif format_ == "tflite" and model.tflite is None and model.source.suffix != ".tflite":
+        fault = Fault("convert_fail", "plan", f"{name} has no .tflite", f"give `tflite:` beside `source:` of {name} in the suite")
+    elif format_ != "tflite" and model.source.suffix != ".onnx":
+        fault = Fault("convert_fail", "plan", f"{name} has no .onnx, which {backend.name} needs", f"give an .onnx as `source:` of {name}")
+    return PlannedCell(
+        device.name, name, recipe, format_, backend.name, backend.options, Workload(workload.name, dict(workload.options)), fault
+    )

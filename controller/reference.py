@@ -1,0 +1,115 @@
+"""Runs an artifact on the controller in its own runtime, through the agent's worker: the same code that measures on devices.
+
+A process of its own, so that a model that brings its runtime down is a fault and not the end of the run.
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import backends
+from agent.cache import Cache, write_json
+from agent.schema import Artifact, Event, Fault, FaultError, Feed, LaunchSpec, ModelFile, SampleFile, Workload, decode, dump, load
+from controller.deploy import build_zipapp
+
+LAUNCH = "verify"
+TIMEOUT_S = 600.0
+
+
+def run_model(path: Path, format: str, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:  # noqa: A002 - the field's word
+    """Give the model's outputs for every sample of `feeds` (by input name, samples on axis 0), stacked, by output name.
+
+    Raises FaultError with the worker's fault, `crash` if it died or had to be killed after ten minutes.
+    """
+    with tempfile.TemporaryDirectory(prefix="fleetmark-") as folder:
+        cache = Cache(folder)
+        cache.create()
+        spec = _spec(cache, path, format, feeds)
+        os.makedirs(cache.launch(LAUNCH, "files"))
+        write_json(cache.launch(LAUNCH, "spec.json"), dump(spec))
+        agent = Path(folder, "agent.pyz")
+        agent.write_bytes(build_zipapp().content)
+        return _outputs(cache, path, _run(agent, cache))
+
+
+def backend_of(format: str) -> str:  # noqa: A002
+    """Give the backend that prefers this artifact format."""
+    return next(name for name in backends.NAMES if backends.get(name).formats[0] == format)
+
+
+def _spec(cache: Cache, path: Path, format: str, feeds: Mapping[str, NDArray[Any]]) -> LaunchSpec:  # noqa: A002
+    files = [_link(cache, path)]
+    if format == "openvino":
+        files.append(_link(cache, path.with_suffix(".bin")))
+    data = Path(cache.root, "data.npz")
+    np.savez(data, **dict(feeds))
+    return LaunchSpec(
+        launch=LAUNCH,
+        owner="controller",
+        artifact=Artifact(files[0].sha256, format, files),
+        backend=backend_of(format),
+        options={},
+        workload=Workload("outputs", {}),
+        python="",
+        environment="",
+        environ={},
+        data=_link(cache, data).sha256,
+        feeds=[Feed(name, name, 1.0, [0.0], [1.0], []) for name in feeds],
+        evaluate=True,
+        min_duration_s=0.0,
+        min_queries=0,
+        warmup_min_s=0.0,
+        warmup_min_queries=0,
+        warmup_max_s=0.0,
+        max_samples=0,
+        deadline_s=TIMEOUT_S,
+    )
+
+
+def _link(cache: Cache, path: Path) -> ModelFile:
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    if not os.path.exists(cache.blob(sha256)):
+        os.symlink(path.resolve(), cache.blob(sha256))
+    return ModelFile(path.name, sha256, path.stat().st_size)
+
+
+def _run(agent: Path, cache: Cache) -> list[Event]:
+    reading, writing = os.pipe()
+    command = [sys.executable, str(agent), "worker", "--cache", cache.root, "--launch", LAUNCH]
+    command += ["--events", str(writing), "--spawned", repr(time.monotonic())]
+    with subprocess.Popen(
+        command, pass_fds=(writing,), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as worker:
+        os.close(writing)
+        alarm = threading.Timer(TIMEOUT_S, worker.kill)
+        alarm.start()
+        with os.fdopen(reading, "rb") as events:
+            found = [Event(v=1, seq=seq, t=0.0, **decode(line)) for seq, line in enumerate(events)]
+        status = worker.wait()
+        alarm.cancel()
+    if status != 0:
+        raise FaultError("crash", f"the runtime died with status {status} on the controller", "try another recipe", "verify")
+    return found
+
+
+def _outputs(cache: Cache, path: Path, events: list[Event]) -> dict[str, NDArray[np.float32]]:
+    faults: list[Fault] = [load(Fault, event.data) for event in events if event.type == "fault"]
+    if faults:
+        raise FaultError(faults[0].code, f"{path.name}: {faults[0].message}", faults[0].next, faults[0].phase)
+    files: list[SampleFile] = [load(SampleFile, event.data) for event in events if event.type == "sample"]
+    return {file.unit: _array(cache, file) for file in files}
+
+
+def _array(cache: Cache, file: SampleFile) -> NDArray[np.float32]:
+    content = Path(cache.launch(LAUNCH, "files", file.sha256)).read_bytes()
+    return np.frombuffer(content, dtype=np.float32).reshape(file.shape)

@@ -1,0 +1,167 @@
+"""One run from its request to its report: plan, make the artifacts, measure, store, render."""
+
+import os
+import platform
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from agent import VERSION
+from agent.schema import Cell, Fault, cell_id
+from controller import plan as planning
+from controller import profiles, variants
+from controller.errors import FleetmarkError
+from controller.fleet import Fleet, Listener, now
+from controller.inventory import Device
+from controller.plan import PlannedCell
+from controller.session import Job, Session
+from controller.store import RunRow, Store
+from controller.suite import Suite
+from controller.variants import Prepared
+from reports.records import CellRecord, DeviceRecord, RunRecord, VariantRecord
+
+PASSING = frozenset({"link_lost", "rebooted", "protocol", "cancelled", "busy", "unreachable", "timeout", "disk_full"})
+PACKAGES = ("numpy", "onnx", "onnxruntime", "ai-edge-litert", "litert-quantizer", "openvino", "nncf", "paramiko", "altair")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a run was asked for; `document` is how `--resume` asks for the same again."""
+
+    suite: Suite
+    name: str  # the suite's path, or the model's
+    devices: Sequence[Device]
+    launches: int
+    document: Mapping[str, Any]
+    wheelhouse: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """The cells of a run, in order: those with a job can be measured, the others have their fault."""
+
+    cells: Sequence[tuple[str, Cell, Fault | None]]
+    jobs: Sequence[Job]
+    variants: Sequence[VariantRecord]
+
+
+def cache_folder() -> Path:
+    """Give where artifacts and environments are kept between runs (FLEETMARK_CACHE, else the user's cache folder)."""
+    return Path(os.environ.get("FLEETMARK_CACHE") or platformdirs.user_cache_path("fleetmark", appauthor=False) / "controller")
+
+
+def new_id() -> str:
+    """Give a run id that sorts by time."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def request(
+    suite: Suite, name: str, devices: Sequence[Device], launches: int | None, document: Mapping[str, Any], wheelhouse: Path | None
+) -> Request:
+    """Give the request for a suite on these devices; raises FleetmarkError for a profile that cannot be run."""
+    count = launches or suite.launches or profiles.get(suite.profile).launches
+    return Request(suite, name, devices, count, document, wheelhouse)
+
+
+def execute(request: Request, store: Store, listener: Listener, resume: RunRow | None, on_plan: Callable[[int], None]) -> str:
+    """Run the request, or what is left of the run to resume; give the run's id. `on_plan` hears how many launches there are to do.
+
+    KeyboardInterrupt passes through with all that is done in the store.
+    """
+    planned = planning.plan(request.suite, request.devices)
+    if not planned:
+        raise FleetmarkError("the suite gives no cells on these devices", next="fleetmark plan SUITE shows what it would run")
+    prepared = variants.prepare(request.suite.models, planned, cache_folder(), listener.say)
+    matrix = _matrix(planned, prepared)
+    run_id = resume.id if resume else new_id()
+    if resume:
+        _check_same(store.load_run(run_id), matrix)
+    else:
+        store.create_run(run_id, now(), _document(request))
+    store.add_cells(run_id, matrix.cells, matrix.variants)
+    record = store.load_run(run_id)
+    for device in request.devices:
+        if device.name not in record.devices:
+            store.set_device(run_id, DeviceRecord(device.name, device.kind, device.tags, None))
+    by_id = {cell.id: cell for cell in record.cells}
+    jobs = [job for job in matrix.jobs if not _is_final(by_id[job.id])]
+    store.cell_faults(run_id, {job.id: None for job in jobs})
+    done = {cell.id: {launch.round: launch.id for launch in cell.launches if launch.status == "valid"} for cell in record.cells}
+    on_plan(sum(request.launches - len(done.get(job.id, {})) for job in jobs))
+    _fleet(request, store, listener, run_id, prepared, done).run(request.devices, jobs)
+    store.finish_run(run_id, now())
+    return run_id
+
+
+def _fleet(request: Request, store: Store, listener: Listener, run_id: str, prepared: Prepared, done: dict[str, dict[int, str]]) -> Fleet:
+    owner = f"{os.environ.get('USER') or os.getuid()}@{platform.node()} run {run_id}"
+    profile = profiles.get(request.suite.profile)
+
+    def open_session(device: Device) -> Session:
+        return Session(device, owner, profile, cache_folder(), wheelhouse=request.wheelhouse, say=listener.say)
+
+    return Fleet(run_id, store, request.launches, listener, open_session, prepared.references, done, store.open_launches(run_id))
+
+
+def _matrix(planned: Sequence[PlannedCell], prepared: Prepared) -> Matrix:
+    cells: list[tuple[str, Cell, Fault | None]] = []
+    jobs: list[Job] = []
+    for item in planned:
+        key = (item.model, item.recipe, item.format)
+        variant = prepared.variants.get(key)
+        sha256 = variant.artifact.sha256 if variant else ""
+        cell = Cell(item.device, item.model, item.recipe, item.format, sha256, item.backend, dict(item.options), item.workload)
+        fault = item.fault or prepared.faults.get(key)
+        cells.append((cell_id(cell), cell, fault))
+        if variant and fault is None:
+            jobs.append(Job(cell_id(cell), cell, variant.artifact, variant.folder, prepared.datasets[item.model]))
+    made = [
+        VariantRecord(model, recipe, format_, made.artifact.sha256, sum(file.size_bytes for file in made.artifact.files), made.manifest)
+        for (model, recipe, format_), made in prepared.variants.items()
+    ]
+    return Matrix(cells, jobs, made)
+
+
+def _is_final(cell: CellRecord) -> bool:
+    """A cell whose last launch of some round failed for a reason that another try will not mend."""
+    last = {launch.round: launch for launch in cell.launches}
+    return any(launch.fault is not None and launch.fault.code not in PASSING for launch in last.values())
+
+
+def _check_same(record: RunRecord, matrix: Matrix) -> None:
+    stored = {cell.id for cell in record.cells}
+    if stored and stored != {identity for identity, _, _ in matrix.cells}:
+        raise FleetmarkError(
+            f"run {record.id} had other cells than its suite gives now",
+            why="the suite, a model, its data or a tool's version has changed since",
+            next="start a new run",
+        )
+
+
+def _document(request: Request) -> dict[str, Any]:
+    return {
+        "fleetmark": VERSION,
+        "profile": request.suite.profile,
+        "suite": request.name,
+        "launches": request.launches,
+        "request": dict(request.document),
+        "provenance": {
+            "controller": platform.node(),
+            "system": platform.platform(),
+            "python": platform.python_version(),
+            "packages": {name: _version(name) for name in PACKAGES},
+        },
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"

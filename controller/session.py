@@ -1,0 +1,231 @@
+"""One device during a run: connecting, putting there what it needs, and measuring one launch after the other."""
+
+import importlib.util
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tenacity
+
+from agent.schema import Artifact, Cell, Event, FaultError, LaunchSpec, Probe, SampleFile
+from controller import environments
+from controller.collect import Collected, collect
+from controller.dataset import Dataset
+from controller.inventory import Device
+from controller.profiles import MAX_SAMPLES, Profile
+from controller.remote import Remote
+from controller.transport import SshSettings, connect, resolve
+
+LEASE_S = 300.0
+RECONNECT_S = 60.0
+PASSING = frozenset({"link_lost", "unreachable", "timeout"})
+MODULES = {"onnxruntime": ("onnxruntime",), "tflite": ("ai_edge_litert", "tflite_runtime"), "openvino": ("openvino",)}
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A cell that can be measured: its artifact's files and its model's data."""
+
+    id: str
+    cell: Cell
+    artifact: Artifact
+    folder: Path
+    dataset: Dataset
+
+
+@dataclass(slots=True)
+class Shipped:
+    """Bytes that went to the device."""
+
+    agent: int = 0
+    environments: int = 0
+    artifacts: int = 0
+
+
+@dataclass(slots=True)
+class Session:
+    """A device under measurement. Every exchange that loses the link is tried again on a new one, for at most `reconnect_s`."""
+
+    device: Device
+    owner: str
+    profile: Profile
+    cache: Path  # where fetched environments are kept on the controller
+    wheelhouse: Path | None = None
+    reconnect_s: float = RECONNECT_S
+    say: Callable[[str], None] = print
+    shipped: Shipped = field(default_factory=Shipped)
+    running: str = ""
+    _remote: Remote | None = None
+    _environments: dict[str, str] = field(default_factory=dict[str, str])
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def open(self) -> Probe:
+        """Connect, put the agent there, take the lease; give what the device says it is. Raises FaultError."""
+        self.shipped.agent += self._connected().deploy()
+        probe = self._try(lambda remote: remote.probe())
+        self._try(lambda remote: remote.acquire(self.owner, LEASE_S))
+        return probe
+
+    def ship(self, jobs: Sequence[Job], probe: Probe) -> dict[str, FaultError]:
+        """Put environments, artifacts and data there; give the faults of jobs that cannot run for want of them, by cell id."""
+        faults: dict[str, FaultError] = {}
+        for job in jobs:
+            try:
+                self._environments[job.id] = self._environment(job.cell, probe)
+            except FaultError as error:
+                faults[job.id] = error
+        files = dict(_files(job for job in jobs if job.id not in faults))
+        self.shipped.artifacts += self._try(lambda remote: remote.upload(files))
+        return faults
+
+    def _environment(self, cell: Cell, probe: Probe) -> str:
+        """The environment's folder name on the device, installed if it was not; empty where the interpreter has the runtime itself."""
+        runtime = cell.options.get("runtime")
+        if self.device.ssh is None and not self.device.agent.python and not runtime and any(map(_importable, MODULES[cell.backend])):
+            return ""
+        chosen = environments.choose(cell.backend, runtime, probe.python, probe.machine, probe.glibc, probe.bits)
+        if chosen.hash not in probe.environments and chosen.hash not in self._environments.values():
+            self.say(f"{self.device.name}: installing {chosen.name} for {cell.backend}")
+            archive = environments.fetch(chosen, self.cache / "environments", wheelhouse=self.wheelhouse)
+            sha256 = environments.sha256_of(archive)
+            self.shipped.environments += self._try(lambda remote: remote.upload({sha256: archive}))
+            self._try(lambda remote: remote.install(chosen.hash, sha256))
+        return chosen.hash
+
+    def measure(self, job: Job, launch: str, evaluate: bool, on_phase: Callable[[str], None]) -> Collected:
+        """Run one launch to its end, over as many connections as it takes, and give what it told. Raises FaultError."""
+        spec = self._spec(job, launch, evaluate)
+        self._try(lambda remote: remote.start(spec))
+        return self.collect(launch, on_phase)
+
+    def collect(self, launch: str, on_phase: Callable[[str], None]) -> Collected:
+        """Follow a launch that has been started, now or long ago, and give what it told. Raises FaultError."""
+        self.running = launch
+        events: list[Event] = []
+
+        def follow(remote: Remote) -> None:
+            for event in remote.follow(launch, events[-1].seq + 1 if events else 0):
+                events.append(event)
+                if event.type == "phase":
+                    on_phase(str(event.data.get("name", ""))[:20])
+
+        def fetch(file: SampleFile) -> bytes:
+            return self._try(lambda remote: remote.fetch(launch, file))
+
+        try:
+            self._try(follow)
+            return collect(events, fetch)
+        finally:
+            self.running = ""
+
+    def forget(self, launch: str) -> None:
+        """Delete a launch on the device once it is in the store."""
+        self._try(lambda remote: remote.forget([launch]))
+
+    def interrupt(self) -> None:
+        """End the running launch, from another thread."""
+        launch, remote = self.running, self._remote
+        if launch and remote is not None:
+            remote.cancel(launch)
+
+    def close(self) -> None:
+        """Give the lease back and hang up."""
+        if self._remote is None:
+            return
+        try:
+            self._remote.release(self.owner)
+        except FaultError as error:
+            self.say(f"{self.device.name}: the lease stays until it expires ({error})")
+        self._remote.transport.close()
+        self._remote = None
+
+    def abandon(self) -> None:
+        """Hang up without a word to the device, which cannot be reached."""
+        self._drop(None)
+
+    def _spec(self, job: Job, launch: str, evaluate: bool) -> LaunchSpec:
+        profile = self.profile
+        return LaunchSpec(
+            launch=launch,
+            owner=self.owner,
+            artifact=job.artifact,
+            backend=job.cell.backend,
+            options=dict(job.cell.options),
+            workload=job.cell.workload,
+            python="",
+            environment=self._environments.get(job.id, ""),
+            environ=dict(self.device.agent.env),
+            data=job.dataset.sha256,
+            feeds=list(job.dataset.feeds[job.cell.format]),
+            evaluate=evaluate,
+            min_duration_s=profile.min_duration_s,
+            min_queries=profile.min_queries,
+            warmup_min_s=profile.warmup_min_s,
+            warmup_min_queries=profile.warmup_min_queries,
+            warmup_max_s=profile.warmup_max_s,
+            max_samples=MAX_SAMPLES,
+            deadline_s=profile.deadline_s,
+        )
+
+    def _connected(self) -> Remote:
+        if self._remote is None:
+            transport = connect(self.device.name, ssh_settings(self.device))
+            python = self.device.agent.python or ("python3" if self.device.ssh else sys.executable)
+            try:
+                self._remote = Remote(transport, self.device.name, python, self.device.agent.cache_dir)
+            except BaseException:
+                transport.close()
+                raise
+        return self._remote
+
+    def _drop(self, _: object) -> None:
+        if self._remote is not None:
+            self._remote.transport.close()
+            self._remote = None
+
+    def _try(self, exchange: Callable[[Remote], T]) -> T:
+        """The exchange's result; it must be one that may be made twice. A lost link is made anew, with growing pauses."""
+        for attempt in tenacity.Retrying(
+            retry=tenacity.retry_if_exception(is_passing),
+            stop=tenacity.stop_after_delay(self.reconnect_s),
+            wait=tenacity.wait_exponential_jitter(initial=0.2, max=5.0),
+            before_sleep=self._drop,
+            reraise=True,
+        ):
+            with attempt:
+                return exchange(self._connected())
+        raise AssertionError("unreachable: tenacity raises or returns")
+
+
+def ssh_settings(device: Device) -> SshSettings | None:
+    """Give how to reach a device by SSH, None for this machine."""
+    if device.ssh is None:
+        return None
+    ssh = device.ssh
+    return SshSettings(ssh.host, ssh.user, ssh.port, ssh.jump, ssh.host_key, ssh.jump_host_key, ssh.connect_timeout_s)
+
+
+def lane_address(device: Device) -> str:
+    """Give the host and port that a device's launches run on, ~/.ssh/config considered; raises FaultError."""
+    settings = ssh_settings(device)
+    return resolve(settings).address if settings else "this machine"
+
+
+def is_passing(error: BaseException) -> bool:
+    """Tell whether an error is one of the link, which may be better in a while."""
+    return isinstance(error, FaultError) and error.fault.code in PASSING
+
+
+def _importable(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
+def _files(jobs: Iterator[Job]) -> Iterator[tuple[str, Path]]:
+    for job in jobs:
+        yield job.dataset.sha256, job.dataset.file
+        for file in job.artifact.files:
+            yield file.sha256, job.folder / file.name

@@ -1,0 +1,301 @@
+"""The results: runs, cells, launches and raw samples, by SQLAlchemy; a transaction for each launch.
+
+Samples are one zlib-compressed blob a launch and metric, no row for each. A launch that has been written is never edited.
+"""
+
+import zlib
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import sqlalchemy as sa
+from sqlalchemy import exc
+from numpy.typing import NDArray
+
+from agent.schema import Cell, Conditions, Fault, Probe, dump, load
+from controller.collect import DTYPES, Samples
+from controller.errors import FleetmarkError
+from controller.tables import SCHEMA, cells, devices, launches, metadata, runs, samples, variants
+from reports.records import CellRecord, DeviceRecord, LaunchRecord, RunRecord, VariantRecord
+
+FILE_NAME = "fleetmark.db"
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run as `runs list` shows it."""
+
+    id: str
+    started_at: str
+    finished_at: str | None
+    tag: str | None
+    document: Mapping[str, Any]
+    cells: int
+    launches: int
+
+
+class Store:
+    """All results below one folder, or at one database URL."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / FILE_NAME
+        self._engine = sa.create_engine(f"sqlite:///{self.path}", connect_args={"timeout": 30})
+        try:
+            with self._engine.begin() as connection:
+                found = connection.execute(sa.text("PRAGMA user_version")).scalar_one()
+                if found not in (0, SCHEMA):
+                    raise FleetmarkError(
+                        f"{self.path} has schema {found}, this fleetmark reads {SCHEMA}",
+                        next="use the fleetmark that wrote it, or --results DIR",
+                    )
+                connection.execute(sa.text("PRAGMA journal_mode=WAL"))
+                metadata.create_all(connection)
+                connection.execute(sa.text(f"PRAGMA user_version={SCHEMA}"))
+        except exc.DatabaseError as error:
+            raise FleetmarkError(
+                f"{self.path} cannot be opened: {error.orig}", next="move it away, or choose another --results DIR"
+            ) from error
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Give the store that is in `folder`; raises FleetmarkError where there is none."""
+        if not (folder / FILE_NAME).exists():
+            raise FleetmarkError(f"there are no results in {folder}", next="fleetmark run SUITE makes some; --results DIR looks elsewhere")
+        return cls(folder)
+
+    def close(self) -> None:
+        """Close the database."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _transaction(self) -> Generator[sa.Connection]:
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except exc.OperationalError as error:
+            raise FleetmarkError(
+                f"cannot write {self.path}: {error.orig}", next="free some space or end what locks it, then --resume"
+            ) from error
+
+    def create_run(self, run_id: str, started_at: str, document: Mapping[str, Any]) -> None:
+        """Write a new run; `document` holds profile, suite, request, provenance."""
+        with self._transaction() as connection:
+            connection.execute(runs.insert().values(id=run_id, started_at=started_at, document=dict(document)))
+
+    def add_cells(self, run_id: str, planned: Sequence[tuple[str, Cell, Fault | None]], artifacts: Sequence[VariantRecord]) -> None:
+        """Write the run's cells, in order, and its artifacts; those that are there already stay as they are."""
+        with self._transaction() as connection:
+            for position, (cell_id, cell, fault) in enumerate(planned):
+                row = {"run_id": run_id, "id": cell_id, "position": position, "document": dump(cell), "fault": dump(fault)}
+                connection.execute(cells.insert().prefix_with("OR IGNORE").values(row))
+            for artifact in artifacts:
+                document = {
+                    "model": artifact.model,
+                    "format": artifact.format,
+                    "size_bytes": artifact.size_bytes,
+                    "manifest": dict(artifact.manifest),
+                }
+                row = {"run_id": run_id, "sha256": artifact.sha256, "variant": artifact.variant, "document": document}
+                connection.execute(variants.insert().prefix_with("OR IGNORE").values(row))
+
+    def cell_faults(self, run_id: str, faults: Mapping[str, Fault | None]) -> None:
+        """Set or clear why cells could not be started; a resumed run starts them after all."""
+        with self._transaction() as connection:
+            for cell_id, fault in faults.items():
+                where = (cells.c.run_id == run_id) & (cells.c.id == cell_id)
+                connection.execute(cells.update().where(where).values(fault=dump(fault) if fault else sa.null()))
+
+    def set_device(self, run_id: str, device: DeviceRecord) -> None:
+        """Write what a device said of itself."""
+        document = {"kind": device.kind, "tags": dict(device.tags), "probe": dump(device.probe)}
+        with self._transaction() as connection:
+            where = (devices.c.run_id == run_id) & (devices.c.name == device.name)
+            connection.execute(devices.delete().where(where))
+            connection.execute(devices.insert().values(run_id=run_id, name=device.name, document=document))
+
+    def begin_launch(self, run_id: str, cell_id: str, round_: int, launch_id: str, started_at: str) -> None:
+        """Note that a launch is about to start, so that a controller that dies can be resumed."""
+        row = {
+            "id": launch_id,
+            "run_id": run_id,
+            "cell_id": cell_id,
+            "round": round_,
+            "status": "started",
+            "document": {"started_at": started_at},
+        }
+        with self._transaction() as connection:
+            connection.execute(launches.insert().values(row))
+
+    def finish_launch(self, launch: LaunchRecord, raw: Sequence[Samples]) -> None:
+        """Write a launch's outcome and its raw samples in one transaction; only a `started` one can be finished."""
+        document = {
+            "before": dump(launch.before),
+            "after": dump(launch.after),
+            "fault": dump(launch.fault),
+            "log_tail": launch.log_tail,
+            "details": dict(launch.details),
+            "notes": list(launch.notes),
+        }
+        with self._transaction() as connection:
+            where = (launches.c.id == launch.id) & (launches.c.status == "started")
+            begun = connection.execute(sa.select(launches.c.document).where(where)).scalar_one_or_none()
+            if begun is None:
+                raise FleetmarkError(f"launch {launch.id} has been written before", next="this is a bug: please report it")
+            connection.execute(launches.update().where(where).values(status=launch.status, document=begun | document))
+            for sample in raw:
+                connection.execute(samples.insert().values(launch_id=launch.id, **_pack(sample)))
+
+    def open_launches(self, run_id: str) -> list[tuple[str, str, int]]:
+        """Give (launch, cell, round) of those that were started and never collected."""
+        with self._engine.connect() as connection:
+            query = sa.select(launches.c.id, launches.c.cell_id, launches.c.round)
+            found = connection.execute(query.where((launches.c.run_id == run_id) & (launches.c.status == "started")))
+            return [(row.id, row.cell_id, row.round) for row in found]
+
+    def finish_run(self, run_id: str, finished_at: str) -> None:
+        """Note that nothing is left to do."""
+        with self._transaction() as connection:
+            connection.execute(runs.update().where(runs.c.id == run_id).values(finished_at=finished_at))
+
+    def list_runs(self) -> list[RunRow]:
+        """Give all runs, the latest first."""
+        count_cells = sa.select(sa.func.count()).where(cells.c.run_id == runs.c.id).scalar_subquery()
+        done = (launches.c.run_id == runs.c.id) & (launches.c.status != "started")
+        count_launches = sa.select(sa.func.count()).where(done).scalar_subquery()
+        query = sa.select(runs, count_cells.label("cells"), count_launches.label("launches")).order_by(
+            runs.c.started_at.desc(), runs.c.id.desc()
+        )
+        with self._engine.connect() as connection:
+            return [RunRow(**row._mapping) for row in connection.execute(query)]  # pyright: ignore[reportPrivateUsage] - its public name
+
+    def find_run(self, name: str) -> RunRow:
+        """Give the run that an id, a unique prefix of one, a tag or `latest` names."""
+        known = self.list_runs()
+        found = known[:1] if name == "latest" else [run for run in known if name in (run.id, run.tag)]
+        found = found or [run for run in known if run.id.startswith(name)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise FleetmarkError(f"{name!r} names {len(found)} runs", next=f"say more of it, such as {found[0].id}")
+        raise FleetmarkError(f"there is no run {name!r} in {self.path}", next="fleetmark runs list shows those there are")
+
+    def load_run(self, run_id: str) -> RunRecord:
+        """Give a whole run with its raw values (nanoseconds become seconds)."""
+        run = self.find_run(run_id)
+        with self._engine.connect() as connection:
+            raw = _load_samples(connection, run_id)
+            by_cell: dict[str, list[LaunchRecord]] = {}
+            done = (launches.c.run_id == run_id) & (launches.c.status != "started")
+            rows = connection.execute(sa.select(launches).where(done)).all()
+            for row in sorted(rows, key=lambda row: (row.round, row.document["started_at"])):
+                by_cell.setdefault(row.cell_id, []).append(_launch(row, raw.get(row.id, {})))
+            found_devices = {row.name: _device(row) for row in connection.execute(sa.select(devices).where(devices.c.run_id == run_id))}
+            found_variants = tuple(_variant(row) for row in connection.execute(sa.select(variants).where(variants.c.run_id == run_id)))
+            sizes = {variant.sha256: variant.size_bytes for variant in found_variants}
+            query = sa.select(cells).where(cells.c.run_id == run_id).order_by(cells.c.position)
+            found_cells = tuple(_cell(row, tuple(by_cell.get(row.id, ())), sizes) for row in connection.execute(query))
+        document = run.document
+        return RunRecord(
+            id=run.id,
+            started_at=run.started_at,
+            finished_at=run.finished_at,
+            fleetmark=document["fleetmark"],
+            profile=document["profile"],
+            suite=document["suite"],
+            launches_planned=document["launches"],
+            devices=found_devices,
+            variants=found_variants,
+            cells=found_cells,
+            conditions=document["provenance"],
+        )
+
+
+def _pack(sample: Samples) -> dict[str, Any]:
+    array = np.ascontiguousarray(sample.array)
+    packed = zlib.compress(array.astype(array.dtype.newbyteorder("<")).tobytes(), 6)
+    return {
+        "metric": sample.metric,
+        "unit": sample.unit,
+        "dtype": array.dtype.name,
+        "shape": list(array.shape),
+        "stride": sample.stride,
+        "values": packed,
+    }
+
+
+def _load_samples(connection: sa.Connection, run_id: str) -> dict[str, dict[str, NDArray[np.float64]]]:
+    """The 1-D metrics by launch as float64; output tensors stay in the database."""
+    query = sa.select(samples).join(launches, launches.c.id == samples.c.launch_id).where(launches.c.run_id == run_id)
+    found: dict[str, dict[str, NDArray[np.float64]]] = {}
+    for row in connection.execute(query.where(~samples.c.metric.startswith("output_"))):
+        dtype = DTYPES.get(row.dtype, np.dtype("<f8"))
+        values = np.frombuffer(zlib.decompress(row.values), dtype=dtype).astype(np.float64)
+        metric, values = ("latency_s", values / 1e9) if row.metric == "latency_ns" else (row.metric, values)
+        found.setdefault(row.launch_id, {})[metric] = values
+    return found
+
+
+def _optional(kind: Any, value: Any) -> Any:
+    return None if value is None else load(kind, value)
+
+
+def _launch(row: Any, values: Mapping[str, NDArray[np.float64]]) -> LaunchRecord:
+    document = row.document
+    return LaunchRecord(
+        id=row.id,
+        round=row.round,
+        status=row.status,
+        started_at=document["started_at"],
+        values=values,
+        before=_optional(Conditions, document["before"]),
+        after=_optional(Conditions, document["after"]),
+        fault=_optional(Fault, document["fault"]),
+        log_tail=document["log_tail"],
+        details=document["details"],
+        notes=tuple(document["notes"]),
+    )
+
+
+def _device(row: Any) -> DeviceRecord:
+    return DeviceRecord(row.name, row.document["kind"], row.document["tags"], _optional(Probe, row.document["probe"]))
+
+
+def _variant(row: Any) -> VariantRecord:
+    document = row.document
+    return VariantRecord(document["model"], row.variant, document["format"], row.sha256, document["size_bytes"], document["manifest"])
+
+
+def _cell(row: Any, found: tuple[LaunchRecord, ...], sizes: Mapping[str, int]) -> CellRecord:
+    cell: Cell = load(Cell, row.document)
+    fault: Fault | None = _optional(Fault, row.fault)
+    return CellRecord(row.id, cell, cell_status(found, fault), sizes.get(cell.artifact), found, fault)
+
+
+SEVERITY = ("valid", "unsteady", "throttled", "skipped", "cancelled", "unsupported", "unreachable", "failed")
+STATUS_OF_REASON = {
+    "unreachable": "unreachable",
+    "auth": "unreachable",
+    "host_key": "unreachable",
+    "no_python": "unreachable",
+    "unsupported_op": "unsupported",
+    "convert_fail": "unsupported",
+    "compile_fail": "unsupported",
+    "cancelled": "cancelled",
+}
+
+
+def status_of(fault: Fault) -> str:
+    """Give the status that a fault's reason code amounts to."""
+    return STATUS_OF_REASON.get(fault.code, "failed")
+
+
+def cell_status(found: Sequence[LaunchRecord], fault: Fault | None) -> str:
+    """Give a cell's status: the worst over its rounds, of which the last try counts; without launches what its own fault amounts to."""
+    last = {launch.round: launch.status for launch in found}
+    if fault is not None or not last:
+        return status_of(fault) if fault is not None else "cancelled"
+    return max(last.values(), key=SEVERITY.index)

@@ -1,0 +1,62 @@
+"""Makes what a run needs of its models: each one's data once, and each recipe in each format once, from the cache where it is there."""
+
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.schema import Fault, FaultError
+from compress import recipes
+from compress.build import Context, Source, Variant, build
+from controller import dataset, engine
+from controller.dataset import Dataset
+from controller.outputs import References
+from controller.plan import PlannedCell
+from controller.reference import run_model
+from controller.suite import Model
+
+Key = tuple[str, str, str]  # model, recipe, format
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What was made: data and the float model's outputs by model, artifacts by (model, recipe, format), and why some could not be."""
+
+    datasets: Mapping[str, Dataset]
+    references: References
+    variants: Mapping[Key, Variant]
+    faults: Mapping[Key, Fault]
+
+
+def prepare(models: Mapping[str, Model], planned: Iterable[PlannedCell], cache: Path, say: Callable[[str], None]) -> Prepared:
+    """Make what the planned cells need; `say` hears of each artifact as it is ready."""
+    wanted = sorted({(cell.model, cell.recipe, cell.format) for cell in planned if cell.fault is None})
+    datasets: dict[str, Dataset] = {}
+    references: dict[str, References] = {}
+    faults: dict[Key, Fault] = {}
+    variants: dict[Key, Variant] = {}
+    for name in sorted({key[0] for key in wanted}):
+        try:
+            datasets[name] = dataset.prepare(name, models[name], cache / "data")
+        except FaultError as error:
+            faults |= {key: error.fault for key in wanted if key[0] == name}
+    jobs = [key for key in wanted if key not in faults]
+    work = functools.partial(_build, models, datasets, cache / "variants")
+    for key, outcome in engine.run(work, jobs):
+        model, recipe, format_ = key
+        if isinstance(outcome, FaultError):
+            faults[key] = outcome.fault
+            say(f"{model} {recipe} {format_}: {outcome.fault.code}: {outcome}")
+        else:
+            variants[key] = outcome
+            say(f"{model} {recipe} {format_}: {sum(file.size_bytes for file in outcome.artifact.files):,} bytes")
+    del references
+    return Prepared(datasets, {}, variants, faults)
+
+
+def _build(models: Mapping[str, Model], datasets: Mapping[str, Dataset], cache: Path, key: Key) -> Variant:
+    name, recipe, format_ = key
+    model = models[name]
+    onnx = model.source if model.source.suffix == ".onnx" else None
+    tflite = model.tflite or (model.source if model.source.suffix == ".tflite" else None)
+    return build(Source(name, onnx, tflite), recipes.get(recipe), format_, datasets[name].data, Context(cache, run_model))
