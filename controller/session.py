@@ -206,7 +206,7 @@ def ssh_settings(device: Device) -> SshSettings | None:
     if device.ssh is None:
         return None
     ssh = device.ssh
-    return SshSettings(ssh.host, ssh.user, ssh.port, ssh.jump, ssh.host_key, ssh.jump_host_key, ssh.connect_timeout_s)
+    return SshSettings(ssh.host, ssh.user, ssh.port, ssh.jump, ssh.host_key, ssh.jump_host_key, ssh.connect_timeout_s, ssh.config)
 
 
 def lane_address(device: Device) -> str:

@@ -5,8 +5,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from agent.schema import Fault, FaultError
-from compress import recipes
+from compress import original, recipes
 from compress.build import Context, Source, Variant, build
 from controller import dataset, engine
 from controller.dataset import Dataset
@@ -32,16 +35,18 @@ def prepare(models: Mapping[str, Model], planned: Iterable[PlannedCell], cache: 
     """Make what the planned cells need; `say` hears of each artifact as it is ready."""
     wanted = sorted({(cell.model, cell.recipe, cell.format) for cell in planned if cell.fault is None})
     datasets: dict[str, Dataset] = {}
-    references: dict[str, References] = {}
+    context = Context(cache / "artifacts", run_model)
     faults: dict[Key, Fault] = {}
     variants: dict[Key, Variant] = {}
+    references: dict[str, NDArray[np.float32]] = {}
     for name in sorted({key[0] for key in wanted}):
         try:
             datasets[name] = dataset.prepare(name, models[name], cache / "data")
+            references[name] = _reference(_source(name, models[name]), datasets[name], context)
         except FaultError as error:
             faults |= {key: error.fault for key in wanted if key[0] == name}
     jobs = [key for key in wanted if key not in faults]
-    work = functools.partial(_build, models, datasets, cache / "variants")
+    work = functools.partial(_build, models, datasets, context)
     for key, outcome in engine.run(work, jobs):
         model, recipe, format_ = key
         if isinstance(outcome, FaultError):
@@ -50,13 +55,19 @@ def prepare(models: Mapping[str, Model], planned: Iterable[PlannedCell], cache: 
         else:
             variants[key] = outcome
             say(f"{model} {recipe} {format_}: {sum(file.size_bytes for file in outcome.artifact.files):,} bytes")
-    del references
-    return Prepared(datasets, {}, variants, faults)
+    return Prepared(datasets, references, variants, faults)
 
 
-def _build(models: Mapping[str, Model], datasets: Mapping[str, Dataset], cache: Path, key: Key) -> Variant:
-    name, recipe, format_ = key
-    model = models[name]
+def _source(name: str, model: Model) -> Source:
     onnx = model.source if model.source.suffix == ".onnx" else None
-    tflite = model.tflite or (model.source if model.source.suffix == ".tflite" else None)
-    return build(Source(name, onnx, tflite), recipes.get(recipe), format_, datasets[name].data, Context(cache, run_model))
+    return Source(name, onnx, model.tflite or (None if onnx else model.source))
+
+
+def _reference(source: Source, data: Dataset, context: Context) -> NDArray[np.float32]:
+    outputs = original.reference(original.original(source, "onnx" if source.onnx else "tflite", data.data), context)
+    return np.asarray(next(iter(outputs.values())), dtype=np.float32)
+
+
+def _build(models: Mapping[str, Model], datasets: Mapping[str, Dataset], context: Context, key: Key) -> Variant:
+    name, recipe, format_ = key
+    return build(_source(name, models[name]), recipes.get(recipe), format_, datasets[name].data, context)
