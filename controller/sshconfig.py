@@ -1,0 +1,143 @@
+"""Where a device is and how to log in there: the inventory's words and ~/.ssh/config, as OpenSSH itself understands it."""
+
+import getpass
+import re
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from agent.schema import FaultError
+
+SSH_CONFIG_S = 10.0
+MAX_JUMPS = 8
+_DEFAULT_KEYS = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
+_DEFAULT_KNOWN_HOSTS = "~/.ssh/known_hosts ~/.ssh/known_hosts2 /etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2"
+
+Options = Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class SshSettings:
+    """A device's `ssh` entry in the inventory: None leaves the choice to ~/.ssh/config, or to the file `config` in its place."""
+
+    host: str
+    user: str | None = None
+    port: int | None = None
+    jump: str | None = None
+    host_key: str | None = None
+    jump_host_key: str | None = None
+    connect_timeout_s: float = 10.0
+    config: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is asked of ~/.ssh/config: a host as a person calls it."""
+
+    host: str
+    user: str | None = None
+    port: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """One host to log in to, with the jump hosts on the way, the nearest first.
+
+    `known_as` is its name in known_hosts, `host_key` the inventory's pin.
+    """
+
+    host: str
+    port: int
+    user: str
+    known_as: str
+    identity_files: tuple[Path, ...]
+    identities_only: bool
+    known_hosts: tuple[Path, ...]
+    host_key: str | None = None
+    jumps: tuple["Resolved", ...] = ()
+
+    @property
+    def address(self) -> str:
+        """The host, with the port where it is not 22."""
+        return self.host if self.port == 22 else f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+Lookup = Callable[[Target, Path | None], Options]
+
+
+def resolve(settings: SshSettings, lookup: Lookup) -> Resolved:
+    """Where `settings` lead by the options that `lookup` finds; `jump_host_key` pins the last jump. Raises FaultError `unreachable`."""
+    target = Target(settings.host, settings.user, settings.port)
+    found = _resolve(target, settings.jump, settings.config, lookup, MAX_JUMPS)
+    jumps = (*found.jumps[:-1], replace(found.jumps[-1], host_key=settings.jump_host_key)) if found.jumps else ()
+    return replace(found, host_key=settings.host_key, jumps=jumps)
+
+
+def ask_ssh(target: Target, config: Path | None) -> Options:
+    """The options that `ssh -G` gives for `target`, by lower-case name; Include and Match count."""
+    words = ["ssh", "-G"]
+    for flag, value in (("-F", config), ("-l", target.user), ("-p", target.port)):
+        words += [flag, str(value)] if value is not None else []
+    try:
+        done = subprocess.run([*words, "--", target.host], stdin=subprocess.DEVNULL, capture_output=True, timeout=SSH_CONFIG_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise _unreachable(target, f"`ssh -G` gave no answer within {SSH_CONFIG_S:g} s") from None
+    if done.returncode:
+        complaint = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        raise _unreachable(target, f"`ssh -G` says: {complaint[-1] if complaint else done.returncode}")
+    options: dict[str, list[str]] = {}
+    for line in done.stdout.decode("utf-8", "surrogateescape").splitlines():
+        name, _, value = line.partition(" ")
+        options.setdefault(name.lower(), []).append(value)
+    return options
+
+
+def _resolve(target: Target, jump: str | None, config: Path | None, lookup: Lookup, left: int) -> Resolved:
+    if not left:
+        raise _unreachable(target, f"its ProxyJump leads through more than {MAX_JUMPS} hosts")
+    options = lookup(target, config)
+    if _one(options, "proxycommand", "none") != "none":
+        raise _unreachable(target, "its ProxyCommand is not supported", "reach it by ProxyJump in ~/.ssh/config or `jump` in the inventory")
+    host, port = _one(options, "hostname", target.host), int(_one(options, "port", "22"))
+    user = _one(options, "user", "") or getpass.getuser()
+    tokens = {"h": host, "p": str(port), "r": user, "n": target.host, "u": getpass.getuser(), "d": str(Path.home()), "%": "%"}
+    files = f"{_one(options, 'userknownhostsfile', _DEFAULT_KNOWN_HOSTS)} {_one(options, 'globalknownhostsfile', '')}"
+    return Resolved(
+        host=host,
+        port=port,
+        user=user,
+        known_as=_one(options, "hostkeyalias", "") or (host if port == 22 else f"[{host}]:{port}"),
+        identity_files=tuple(_path(text, tokens) for text in options.get("identityfile", _DEFAULT_KEYS)),
+        identities_only=_one(options, "identitiesonly", "no") == "yes",
+        known_hosts=tuple(_path(text, tokens) for text in files.split()),
+        jumps=_jumps(_one(options, "proxyjump", "none") if jump is None else jump, config, lookup, left),
+    )
+
+
+def _jumps(chain: str, config: Path | None, lookup: Lookup, left: int) -> tuple[Resolved, ...]:
+    """The hosts of a ProxyJump; as with ssh, only the first one's own ProxyJump counts."""
+    hops: list[Resolved] = []
+    for at, hop in enumerate([] if chain == "none" else chain.split(",")):
+        found = _resolve(_target(hop), "none" if at else None, config, lookup, left - 1)
+        hops += [*found.jumps, replace(found, jumps=())]
+    return tuple(hops)
+
+
+def _target(hop: str) -> Target:
+    match = re.fullmatch(r"(?:ssh://)?(?:(?P<user>.+)@)?(?:\[(?P<v6>.+)\]|(?P<host>[^:@]+))(?::(?P<port>\d{1,5}))?/?", hop.strip())
+    if not match:
+        raise FaultError("unreachable", f"the jump host {hop!r} is not [user@]host[:port]", "mend `jump` or ProxyJump", "connect")
+    return Target(match["v6"] or match["host"], match["user"], int(match["port"]) if match["port"] else None)
+
+
+def _one(options: Options, name: str, default: str) -> str:
+    return next(iter(options.get(name, ())), default)
+
+
+def _path(text: str, tokens: Mapping[str, str]) -> Path:
+    return Path(re.sub(r"%(.)", lambda token: tokens.get(token[1], token[0]), text)).expanduser()
+
+
+def _unreachable(target: Target, why: str, next_step: str = "mend its entry in the inventory or in ~/.ssh/config") -> FaultError:
+    return FaultError("unreachable", f"cannot tell how to reach {target.host}: {why}", next_step, "connect")

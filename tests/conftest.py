@@ -1,0 +1,28 @@
+"""Fixtures that several test modules share."""
+
+from collections.abc import Iterator
+
+import pytest
+from sshd import Sshd, require_sshd
+
+
+@pytest.fixture(scope="session")
+def shared_sshd() -> Iterator[Sshd]:
+    """A running OpenSSH server for all tests that leave it as it is."""
+    require_sshd()
+    server = Sshd()
+    try:
+        yield server.start()
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def sshd() -> Iterator[Sshd]:
+    """A running OpenSSH server of the test's own, to be cut, killed, frozen or given another host key."""
+    require_sshd()
+    server = Sshd()
+    try:
+        yield server.start()
+    finally:
+        server.stop()
