@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import compress.inspect
+from agent.feeds import prepare_array
 from agent.schema import FaultError, Feed, TensorSpec
 from compress.build import Data
 from controller.suite import Model
@@ -38,15 +39,17 @@ def prepare(name: str, model: Model, folder: Path) -> Dataset:
 
     uint8 arrays are scaled by 1/255; then (value - mean) / std as the suite says, per channel where it gives several.
     """
+    if not model.source.is_file():
+        raise FaultError("bad_model", f"{name}: there is no {model.source}", "correct `source:` in the suite", "load")
     specs = compress.inspect.inputs(model.source, "onnx" if model.source.suffix == ".onnx" else "tflite")
     arrays = _read(model.data) if model.data else _random(specs)
     wire = {spec.name: _pick(arrays, "eval_", spec.name, name) for spec in specs}
-    feeds = {spec.name: _feed(spec, wire[spec.name], model) for spec in specs}
+    feeds = {spec.name: _feed(at, spec, wire[spec.name], model) for at, spec in enumerate(specs)}
     _check(name, specs, wire)
-    calibration = {spec.name: _apply(feeds[spec.name], arrays.get(f"calib_{spec.name}", wire[spec.name])) for spec in specs}
+    calibration = {spec.name: prepare_array(np, arrays.get(f"calib_{spec.name}", wire[spec.name]), feeds[spec.name]) for spec in specs}
     transpose = {spec.name: _axes(spec, model) for spec in specs}
     data = Data(
-        eval_feeds={key: _apply(feeds[key], array) for key, array in wire.items()},
+        eval_feeds={key: prepare_array(np, array, feeds[key]) for key, array in wire.items()},
         calib_feeds=calibration,
         labels=_labels(arrays, name, len(next(iter(wire.values())))),
         transpose=transpose,
@@ -84,12 +87,12 @@ def _pick(arrays: Mapping[str, NDArray[Any]], prefix: str, name: str, model: str
     return arrays[prefix + name]
 
 
-def _feed(spec: TensorSpec, array: NDArray[Any], model: Model) -> Feed:
+def _feed(at: int, spec: TensorSpec, array: NDArray[Any], model: Model) -> Feed:
     declared = model.inputs.get(spec.name)
     mean = _floats(declared.mean if declared else None, 0.0)
     std = _floats(declared.std if declared else None, 1.0)
     scale = 1 / 255 if array.dtype == np.uint8 and spec.dtype.startswith("float") else 1.0
-    return Feed(spec.name, spec.name, scale, mean, std, [])
+    return Feed(spec.name, f"arr_{at}", scale, mean, std, [])
 
 
 def _floats(value: float | tuple[float, ...] | None, default: float) -> list[float]:
@@ -105,12 +108,6 @@ def _axes(spec: TensorSpec, model: Model) -> tuple[int, ...]:
     rank = len(spec.shape)
     channels_first = layout in ("NCHW", "NCDHW", "NCL", "NCW") if layout else rank == 4 and model.source.suffix == ".onnx"
     return TFLITE_AXES.get(rank, ()) if channels_first else ()
-
-
-def _apply(feed: Feed, array: NDArray[Any]) -> NDArray[Any]:
-    from agent.feeds import prepare_array
-
-    return prepare_array(np, array, feed)
 
 
 def _check(name: str, specs: list[TensorSpec], wire: Mapping[str, NDArray[Any]]) -> None:
@@ -133,9 +130,9 @@ def _labels(arrays: Mapping[str, NDArray[Any]], name: str, samples: int) -> NDAr
 
 
 def _write(wire: Mapping[str, NDArray[Any]], folder: Path) -> tuple[Path, str]:
-    """The evaluation arrays as the device gets them, under the name of their content."""
+    """The evaluation arrays as the device gets them (arr_0, arr_1, ...), under the name of their content."""
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / "writing.npz"
-    np.savez_compressed(temporary, **dict(wire))
+    np.savez_compressed(temporary, *wire.values())
     sha256 = hashlib.sha256(temporary.read_bytes()).hexdigest()
     return temporary.replace(folder / f"{sha256}.npz"), sha256

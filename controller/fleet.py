@@ -88,7 +88,7 @@ def group(devices: Sequence[Device]) -> list[list[Device]]:
     """Give the lanes: devices of the same host and port, or on the same meter, never run at the same time."""
     lanes: list[tuple[set[str], list[Device]]] = []
     for device in devices:
-        keys = {f"host {_address(device)}"} | ({f"meter {device.meter}"} if device.meter else set())
+        keys = {f"host {_address(device)}", *([f"meter {device.meter}"] if device.meter else [])}
         shared = [lane for lane in lanes if lane[0] & keys]
         lanes = [lane for lane in lanes if not lane[0] & keys]
         merged = [member for _, members in shared for member in members]

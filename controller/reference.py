@@ -52,7 +52,7 @@ def _spec(cache: Cache, path: Path, format: str, feeds: Mapping[str, NDArray[Any
     if format == "openvino":
         files.append(_link(cache, path.with_suffix(".bin")))
     data = Path(cache.root, "data.npz")
-    np.savez(data, **dict(feeds))
+    np.savez(data, *feeds.values())
     return LaunchSpec(
         launch=LAUNCH,
         owner="controller",
@@ -64,7 +64,7 @@ def _spec(cache: Cache, path: Path, format: str, feeds: Mapping[str, NDArray[Any
         environment="",
         environ={},
         data=_link(cache, data).sha256,
-        feeds=[Feed(name, name, 1.0, [0.0], [1.0], []) for name in feeds],
+        feeds=[Feed(name, f"arr_{at}", 1.0, [0.0], [1.0], []) for at, name in enumerate(feeds)],
         evaluate=True,
         min_duration_s=0.0,
         min_queries=0,

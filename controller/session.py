@@ -3,13 +3,14 @@
 import importlib.util
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import tenacity
 
+from agent.cache import sha256_of
 from agent.schema import Artifact, Cell, Event, FaultError, LaunchSpec, Probe, SampleFile
 from controller import environments
 from controller.collect import Collected, collect
@@ -91,7 +92,7 @@ class Session:
         if chosen.hash not in probe.environments and chosen.hash not in self._environments.values():
             self.say(f"{self.device.name}: installing {chosen.name} for {cell.backend}")
             archive = environments.fetch(chosen, self.cache / "environments", wheelhouse=self.wheelhouse)
-            sha256 = environments.sha256_of(archive)
+            sha256 = sha256_of(str(archive))
             self.shipped.environments += self._try(lambda remote: remote.upload({sha256: archive}))
             self._try(lambda remote: remote.install(chosen.hash, sha256))
         return chosen.hash

@@ -12,8 +12,8 @@ from typing import Any, Self
 
 import numpy as np
 import sqlalchemy as sa
-from sqlalchemy import exc
 from numpy.typing import NDArray
+from sqlalchemy import exc
 
 from agent.schema import Cell, Conditions, Fault, Probe, dump, load
 from controller.collect import DTYPES, Samples

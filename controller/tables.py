@@ -17,14 +17,14 @@ runs = sa.Table(
 devices = sa.Table(
     "devices",
     metadata,
-    sa.Column("run_id", sa.ForeignKey("runs.id"), primary_key=True),
+    sa.Column("run_id", sa.String(64), sa.ForeignKey("runs.id"), primary_key=True),
     sa.Column("name", sa.String(128), primary_key=True),
     sa.Column("document", sa.JSON, nullable=False),
 )
 variants = sa.Table(
     "variants",
     metadata,
-    sa.Column("run_id", sa.ForeignKey("runs.id"), primary_key=True),
+    sa.Column("run_id", sa.String(64), sa.ForeignKey("runs.id"), primary_key=True),
     sa.Column("sha256", sa.String(64), primary_key=True),
     sa.Column("variant", sa.String(128), primary_key=True),
     sa.Column("document", sa.JSON, nullable=False),
@@ -32,7 +32,7 @@ variants = sa.Table(
 cells = sa.Table(
     "cells",
     metadata,
-    sa.Column("run_id", sa.ForeignKey("runs.id"), primary_key=True),
+    sa.Column("run_id", sa.String(64), sa.ForeignKey("runs.id"), primary_key=True),
     sa.Column("id", sa.String(16), primary_key=True),
     sa.Column("position", sa.Integer, nullable=False),
     sa.Column("document", sa.JSON, nullable=False),
@@ -42,7 +42,7 @@ launches = sa.Table(
     "launches",
     metadata,
     sa.Column("id", sa.String(64), primary_key=True),
-    sa.Column("run_id", sa.ForeignKey("runs.id"), nullable=False, index=True),
+    sa.Column("run_id", sa.String(64), sa.ForeignKey("runs.id"), nullable=False, index=True),
     sa.Column("cell_id", sa.String(16), nullable=False),
     sa.Column("round", sa.Integer, nullable=False),
     sa.Column("status", sa.String(16), nullable=False),  # of STATUSES, or `started` until it has been collected
@@ -51,7 +51,7 @@ launches = sa.Table(
 samples = sa.Table(
     "samples",
     metadata,
-    sa.Column("launch_id", sa.ForeignKey("launches.id"), primary_key=True),
+    sa.Column("launch_id", sa.String(64), sa.ForeignKey("launches.id"), primary_key=True),
     sa.Column("metric", sa.String(64), primary_key=True),
     sa.Column("unit", sa.String(64), nullable=False),
     sa.Column("dtype", sa.String(16), nullable=False),

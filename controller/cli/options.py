@@ -10,9 +10,7 @@ Inventory = Annotated[
 ]
 Select = Annotated[
     list[str] | None,
-    typer.Option(
-        "--select", "-l", help="Which devices: names, groups, key=value tags, all; ! negates. Several add up.", metavar="SEL"
-    ),
+    typer.Option("--select", "-l", help="Which devices: names, groups, key=value tags, all; ! negates. Several add up.", metavar="SEL"),
 ]
 Results = Annotated[Path, typer.Option("--results", envvar="FLEETMARK_RESULTS", help="Where results are kept.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]

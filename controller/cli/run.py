@@ -1,5 +1,6 @@
 """fleetmark plan and fleetmark run."""
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,9 +10,9 @@ from controller.cli import options
 from controller.cli.output import pairs, stderr_text, stdout_json, stdout_table, write
 
 if TYPE_CHECKING:
-    from controller.errors import ExitCode
     from controller.run import Request
     from controller.store import RunRow, Store
+    from controller.suite import Suite
     from reports.records import RunRecord
 
 Target = Annotated[Path | None, typer.Argument(metavar="SUITE|MODEL", help="A suite.yaml, or an .onnx or .tflite model.")]
@@ -72,7 +73,7 @@ def run(
     launches: Launches = None,
     resume: Resume = None,
     wheelhouse: Wheelhouse = None,
-) -> "ExitCode":
+) -> int:
     """Measure a suite, or one model, on the selected devices, and write the report.
 
     Ctrl-C keeps what is done; --resume goes on from there.
@@ -118,23 +119,33 @@ def _request(asked: dict[str, Any], wheelhouse: Path | None) -> "Request":
     target = Path(asked["target"])
     if not target.exists():
         raise FleetmarkError(f"there is no {asked['name']}", next="give the path of a suite.yaml, an .onnx or a .tflite")
-    if target.suffix in (".onnx", ".tflite"):
-        suite = suites.ad_hoc(
-            source=target,
-            tflite=Path(asked["tflite"]) if asked.get("tflite") else None,
-            data=Path(asked["data"]) if asked.get("data") else None,
-            recipes=asked.get("recipes") or ["fp32"],
-            backends=asked.get("backends") or ["auto"],
-        )
-    else:
-        suite = suites.load(target)
+    suite = _single(target, asked) if target.suffix in (".onnx", ".tflite") else suites.load(target)
     if asked["profile"]:
-        suite = suite.model_copy(update={"profile": asked["profile"]})
+        suite = dataclasses.replace(suite, profile=asked["profile"])
     devices = selectors.select(inventories.load(Path(asked["inventory"])), asked["select"] or list(suite.devices))
     return running.request(suite, asked["name"], devices, asked["launches"], asked, wheelhouse)
 
 
-def _run(request: "Request", store: "Store", results: Path, resume: "RunRow | None") -> "ExitCode":
+def _single(target: Path, asked: dict[str, Any]) -> "Suite":
+    """The suite of one model that was named on the command line."""
+    from controller.suite import BackendChoice, Model, Suite, WorkloadChoice
+
+    tflite, data = (Path(asked[key]) if asked.get(key) else None for key in ("tflite", "data"))
+    model = Model.model_construct(source=target, tflite=tflite, data=data, inputs={}, task="classification" if data else "none")
+    return Suite(
+        models={target.stem: model},
+        recipes=tuple(asked.get("recipes") or ["fp32"]),
+        devices=("all",),
+        backends=tuple(BackendChoice(name=name) for name in asked.get("backends") or ["auto"]),
+        workloads=(WorkloadChoice("single_stream"),),
+        profile="quick",
+        launches=None,
+        gates=(),
+        path=target,
+    )
+
+
+def _run(request: "Request", store: "Store", results: Path, resume: "RunRow | None") -> int:
     from controller import run as running
     from controller.cli import progress
 
@@ -160,7 +171,7 @@ def _show(record: "RunRecord", results: Path) -> None:
     typer.echo(f"report: {written}")
 
 
-def _code(record: "RunRecord") -> "ExitCode":
+def _code(record: "RunRecord") -> int:
     from controller.errors import ExitCode, gravest
 
     statuses = {cell.status for cell in record.cells}

@@ -1,0 +1,283 @@
+"""The main job over real parts: the command line, real sshd, real runtimes, the example model."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sshd as ssh_server
+from sshd import Sshd
+
+EXAMPLE = Path(__file__).parent.parent / "examples" / "fashion"
+FLEETMARK = Path(sys.executable).with_name("fleetmark")
+TIMEOUT_S = 240.0
+
+
+class Lab:
+    """A folder to run in; artifacts and environments are shared by all tests of the session."""
+
+    def __init__(self, folder: Path, cache: Path) -> None:
+        self.folder = folder
+        self.environ = {**os.environ, "FLEETMARK_CACHE": str(cache), "COLUMNS": "160", "NO_COLOR": "1"}
+        self.devices: dict[str, Any] = {}
+
+    def local(self, name: str = "laptop", **more: Any) -> None:
+        self.devices[name] = {"kind": "local", "agent": {"cache_dir": str(self.folder / "local agent")}, **more}
+
+    def board(self, name: str, server: Sshd, *, cache: Path | None = None, python: str = "", **ssh: Any) -> Path:
+        """A device behind sshd under an interpreter without any runtime; give its agent's folder, whose name needs quoting."""
+        cache = cache or self.folder / f"{name}'s agent"
+        settings = {
+            "host": "127.0.0.1",
+            "port": server.port,
+            "user": server.user,
+            "host_key": server.host_key,
+            "config": str(server.config),
+            **ssh,
+        }
+        python = python or str(Path(sys.base_prefix, "bin", f"python{sys.version_info.major}.{sys.version_info.minor}"))
+        self.devices[name] = {"kind": "generic", "ssh": settings, "agent": {"cache_dir": str(cache), "python": python}}
+        return cache
+
+    def write(self, **suite: Any) -> Path:
+        """Write inventory.yaml and suite.yaml (JSON is YAML); give the suite's path."""
+        (self.folder / "inventory.yaml").write_text(json.dumps({"version": 1, "devices": self.devices}))
+        path = self.folder / "suite.yaml"
+        path.write_text(json.dumps({"version": 1, "devices": ["all"], "workloads": ["single_stream"], "profile": "quick", **suite}))
+        return path
+
+    def start(self, *words: object) -> "subprocess.Popen[str]":
+        command = [str(FLEETMARK), *map(str, words)]
+        return subprocess.Popen(
+            command, cwd=self.folder, env=self.environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def run(self, *words: object, code: int = 0) -> "subprocess.CompletedProcess[str]":
+        with self.start(*words) as process:
+            out, errors = process.communicate(timeout=TIMEOUT_S)
+        assert process.returncode == code, (words, out, errors)
+        return subprocess.CompletedProcess(list(words), process.returncode, out, errors)
+
+    def rows(self, run: str = "latest") -> list[dict[str, str]]:
+        return list(csv.DictReader(io.StringIO(self.run("export", run, "--to", "csv").stdout)))
+
+    def launches(self) -> list[tuple[str, str, int, str]]:
+        """(id, cell, round, status) of every launch in the store."""
+        with closing(sqlite3.connect(self.folder / "results" / "fleetmark.db")) as database:
+            return list(database.execute("select id, cell_id, round, status from launches order by cell_id, round, id"))
+
+
+@pytest.fixture(scope="session")
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def lab(tmp_path: Path, shared_cache: Path) -> Lab:
+    return Lab(tmp_path, shared_cache)
+
+
+def model(**changes: Any) -> dict[str, Any]:
+    """The example's entry of a suite."""
+    image = {"shape": [1, 1, 28, 28], "dtype": "float32", "layout": "NCHW", "mean": 0.2860, "std": 0.3530}
+    files = {"source": str(EXAMPLE / "model.onnx"), "tflite": str(EXAMPLE / "model.tflite"), "data": str(EXAMPLE / "data.npz")}
+    return {**files, "inputs": {"image": image}, "task": "classification", **changes}
+
+
+def until(condition: Callable[[], Any], what: str) -> Any:
+    """Give the first true value of `condition`; fail after a minute without one."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"never: {what}")
+
+
+def measuring(agent: Path) -> Path | None:
+    """The folder of a launch that is in its measuring window, or past it."""
+    spools = [spool for spool in agent.glob("launches/*/events.jsonl") if '"warmup"' in spool.read_text()]
+    return spools[0].parent if spools else None
+
+
+def cells(rows: list[dict[str, str]], device: str) -> dict[tuple[str, str, str], str]:
+    return {(row["model"], row["variant"], row["backend"]): row["status"] for row in rows if row["device"] == device}
+
+
+def test_the_same_suite_gives_the_same_cells_here_and_over_ssh_and_ships_nothing_twice(lab: Lab, sshd: Sshd) -> None:
+    """The example suite gives the same valid cells on this machine and over OpenSSH with shipped environments; a second run ships 0 bytes."""
+    lab.local()
+    lab.board("board", sshd)
+    suite = lab.write(models={"lenet": model()}, recipes=["fp32", "fp16", "int8-dynamic", "int8"], backends=["onnxruntime", "tflite", "openvino"])
+    first = lab.run("run", suite, "--launches", 1)
+    rows = lab.rows()
+    here, there = cells(rows, "laptop"), cells(rows, "board")
+    assert len(here) == 12
+    assert here == there
+    assert set(here.values()) == {"valid"}
+    accuracies = {(row["device"], row["variant"], row["backend"]): float(row["value"]) for row in rows if row["metric"] == "accuracy"}
+    assert len(accuracies) == 24
+    assert all(0.9 < accuracy < 0.95 for accuracy in accuracies.values())
+    report = Path(first.stdout.strip().splitlines()[-1].removeprefix("report: "))
+    assert (lab.folder / report).read_text().startswith("<!")
+    again = lab.run("run", suite, "--launches", 1, "-l", "board")
+    assert "board: shipped 0 bytes (agent 0, environments 0, artifacts 0)" in again.stderr
+
+
+def test_a_link_cut_in_a_launch_loses_and_repeats_nothing(lab: Lab, sshd: Sshd) -> None:
+    """With the link cut in a measuring window the launch goes on, the controller reconnects, and every launch is there exactly once."""
+    agent = lab.board("board", sshd)
+    suite = lab.write(models={"lenet": model()}, recipes=["fp32"], backends=["onnxruntime"], profile="standard")
+    with lab.start("run", suite, "--launches", 2) as process:
+        cut = until(lambda: measuring(agent), "a launch that measures").name
+        sshd.cut()
+        out, errors = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 0, (out, errors)
+    found = lab.launches()
+    assert [(round_, status) for _, _, round_, status in found] == [(0, "valid"), (1, "valid")]
+    assert cut in [launch for launch, _, _, _ in found]
+    assert list((agent / "launches").iterdir()) == []
+
+
+def test_a_killed_controller_resumes_with_what_was_finished(lab: Lab, sshd: Sshd) -> None:
+    """After kill -9 of the controller the running launch ends on the device; --resume collects it and measures only what is missing."""
+    agent = lab.board("board", sshd)
+    suite = lab.write(models={"lenet": model()}, recipes=["fp32", "int8"], backends=["onnxruntime"], profile="standard")
+    with lab.start("run", suite, "--launches", 2) as process:
+        until(lambda: [one for one in (lab.launches() if measuring(agent) else []) if one[3] == "valid"], "a launch in the store")
+        running = until(lambda: measuring(agent), "another launch that measures").name
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    before = {launch for launch, _, _, status in lab.launches() if status == "valid"}
+    lab.run("run", "--resume", "latest")
+    found = lab.launches()
+    assert [status for _, _, _, status in found] == ["valid"] * 4
+    assert {launch for launch, _, _, _ in found} >= before | {running}
+    assert len({(cell, round_) for _, cell, round_, _ in found}) == 4
+
+
+def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(lab: Lab) -> None:
+    """Ctrl-C ends the running launch, exits with 130, names --resume, and resuming completes the run."""
+    lab.local()
+    suite = lab.write(models={"lenet": model()}, recipes=["fp32"], backends=["onnxruntime"], profile="standard")
+    with lab.start("run", suite, "--launches", 2) as process:
+        until(lambda: measuring(lab.folder / "local agent"), "a launch that measures")
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 130
+    assert "fleetmark run --resume" in errors
+    assert "Traceback" not in errors
+    lab.run("run", "--resume", "latest")
+    assert [status for _, _, _, status in lab.launches() if status != "cancelled"] == ["valid", "valid"]
+
+
+def test_bad_models_and_data_fail_alone(lab: Lab, tmp_path: Path) -> None:
+    """A missing model, a truncated ONNX, an unknown TFLite operator and data of wrong shapes each fail their cells; the good model runs."""
+    truncated = tmp_path / "truncated.onnx"
+    truncated.write_bytes((EXAMPLE / "model.onnx").read_bytes()[:100_000])
+    wrong = tmp_path / "wrong.npz"
+    np.savez(wrong, eval_image=np.zeros((4, 3, 28, 28), np.uint8))
+    unknown = tmp_path / "unknown.tflite"
+    unknown.write_bytes(with_unknown_operator((EXAMPLE / "model.tflite").read_bytes()))
+    lab.local()
+    models = {
+        "good": model(),
+        "missing": model(source=str(tmp_path / "nowhere.onnx"), tflite=None),
+        "truncated": model(source=str(truncated), tflite=None),
+        "unknown": model(tflite=str(unknown)),
+        "shapes": model(data=str(wrong)),
+    }
+    models = {name: {key: value for key, value in one.items() if value is not None} for name, one in models.items()}
+    suite = lab.write(models=models, recipes=["fp32"], backends=["onnxruntime", "tflite"])
+    lab.run("run", suite, "--launches", 1, code=3)
+    reasons = {(row["model"], row["backend"]): (row["status"], row["reason"]) for row in lab.rows()}
+    assert reasons["good", "onnxruntime"][0] == reasons["good", "tflite"][0] == reasons["unknown", "onnxruntime"][0] == "valid"
+    assert reasons["missing", "onnxruntime"] == ("failed", "bad_model")
+    assert reasons["truncated", "onnxruntime"] == ("failed", "bad_model")
+    assert reasons["unknown", "tflite"] == ("unsupported", "unsupported_op")
+    assert reasons["shapes", "onnxruntime"] == reasons["shapes", "tflite"] == ("failed", "bad_data")
+
+
+def with_unknown_operator(model: bytes) -> bytes:
+    """The .tflite with its first operator replaced by a custom one that nobody has."""
+    from ai_edge_litert import schema_py_generated as schema
+    from flatbuffers import Builder
+
+    tree = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model))
+    code = tree.operatorCodes[0]
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
+    code.customCode = b"NobodyHasThis"
+    for operator in tree.subgraphs[0].operators:
+        if operator.opcodeIndex == 0:
+            operator.builtinOptions, operator.builtinOptionsType = None, 0
+    builder = Builder(len(model))
+    builder.Finish(tree.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def test_devices_that_cannot_be_used_fail_alone(lab: Lab, sshd: Sshd, tmp_path: Path) -> None:
+    """A closed port, a wrong host key, a device without Python and a full disk each fail with their reason; the laptop measures."""
+    lab.local()
+    lab.board("closed", sshd, port=ssh_server.free_port())
+    lab.board("changed", sshd, host_key="ssh-ed25519 SHA256:" + "A" * 43)
+    lab.board("no-python", sshd, python="/nowhere/python3")
+    with small_disk(tmp_path / "small") as disk:
+        lab.board("full", sshd, cache=disk / "agent")
+        suite = lab.write(models={"lenet": model()}, recipes=["fp32"], backends=["onnxruntime"])
+        lab.run("run", suite, "--launches", 1, code=4)
+    reasons = {row["device"]: (row["status"], row["reason"]) for row in lab.rows()}
+    assert reasons["laptop"][0] == "valid"
+    assert reasons["closed"] == ("unreachable", "unreachable")
+    assert reasons["changed"] == ("unreachable", "host_key")
+    assert reasons["no-python"] == ("unreachable", "no_python")
+    assert reasons["full"] == ("failed", "disk_full")
+
+
+@contextmanager
+def small_disk(path: Path) -> Iterator[Path]:
+    """A file system of one megabyte."""
+    ssh_server.require_root()
+    path.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(path)], check=True)
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+def test_tflite_runtime_with_numpy_1_runs_beside_the_controllers_numpy_2(lab: Lab, sshd: Sshd) -> None:
+    """tflite-runtime 2.14.0 with numpy below 2, in its environment, measures here and over SSH with the accuracy of the newer runtime."""
+    assert int(np.__version__.split(".")[0]) >= 2
+    lab.local()
+    lab.board("board", sshd)
+    choices = [{"name": "tflite", "options": {"runtime": "tflite-runtime"}}, "tflite"]
+    suite = lab.write(models={"lenet": model()}, recipes=["int8"], backends=choices)
+    lab.run("run", suite, "--launches", 1)
+    accuracies = [row["value"] for row in lab.rows() if row["metric"] == "accuracy"]
+    assert len(accuracies) == 4
+    assert len(set(accuracies)) == 1
+    details = [launch for launch in (lab.folder / "results").glob("*") if launch.is_dir()]
+    assert details
+
+
+def test_a_model_runs_without_a_suite(lab: Lab) -> None:
+    """`fleetmark run MODEL.onnx` needs neither suite nor data: random inputs, drift, no accuracy."""
+    lab.local()
+    lab.write()
+    shutil.copy(EXAMPLE / "model.onnx", lab.folder / "net.onnx")
+    lab.run("run", "net.onnx", "-l", "laptop", "--launches", 1, "--backend", "onnxruntime")
+    metrics = {row["metric"] for row in lab.rows() if row["value"]}
+    assert {"latency_p50_s", "throughput_per_s", "drift_sqnr_db", "size_bytes"} <= metrics
+    assert "accuracy" not in metrics
