@@ -199,7 +199,8 @@ def make_key(path: Path, key_type: str = "ed25519", passphrase: str = "") -> Pat
     """Make a key pair, replacing what is there; return the private half's path."""
     for half in (path, public_file(path)):
         half.unlink(missing_ok=True)
-    subprocess.run(["ssh-keygen", "-q", "-t", key_type, "-N", passphrase, "-C", path.name, "-f", str(path)], check=True)
+    bits = ["-b", "2048"] if key_type == "rsa" else []  # a longer one takes seconds to find
+    subprocess.run(["ssh-keygen", "-q", "-t", key_type, *bits, "-N", passphrase, "-C", path.name, "-f", str(path)], check=True)
     return path
 
 
