@@ -49,9 +49,9 @@ def prepare(models: Mapping[str, Model], planned: Iterable[PlannedCell], cache: 
     work = functools.partial(_build, models, datasets, context)
     for key, outcome in engine.run(work, jobs):
         model, recipe, format_ = key
-        if isinstance(outcome, FaultError):
-            faults[key] = outcome.fault
-            say(f"{model} {recipe} {format_}: {outcome.fault.code}: {outcome}")
+        if isinstance(outcome, Fault):
+            faults[key] = outcome
+            say(f"{model} {recipe} {format_}: {outcome.code}: {outcome.message}")
         else:
             variants[key] = outcome
             say(f"{model} {recipe} {format_}: {sum(file.size_bytes for file in outcome.artifact.files):,} bytes")
