@@ -24,6 +24,7 @@ from controller.deploy import build_zipapp
 
 LAUNCH = "verify"
 TIMEOUT_S = 600.0
+LOG_BYTES = 300
 
 
 def run_model(path: Path, format: str, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:  # noqa: A002 - the field's word
@@ -87,9 +88,11 @@ def _run(agent: Path, cache: Cache) -> list[Event]:
     reading, writing = os.pipe()
     command = [sys.executable, str(agent), "worker", "--cache", cache.root, "--launch", LAUNCH]
     command += ["--events", str(writing), "--spawned", repr(time.monotonic())]
-    with subprocess.Popen(
-        command, pass_fds=(writing,), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as worker:
+    log = Path(cache.root, "log")
+    with (
+        log.open("wb") as said,
+        subprocess.Popen(command, pass_fds=(writing,), stdin=subprocess.DEVNULL, stdout=said, stderr=said) as worker,
+    ):
         os.close(writing)
         alarm = threading.Timer(TIMEOUT_S, worker.kill)
         alarm.start()
@@ -98,7 +101,8 @@ def _run(agent: Path, cache: Cache) -> list[Event]:
         status = worker.wait()
         alarm.cancel()
     if status != 0:
-        raise FaultError("crash", f"the runtime died with status {status} on the controller", "try another recipe", "verify")
+        last = log.read_bytes()[-LOG_BYTES:].decode("utf-8", "replace").strip().rpartition("\n")[2]
+        raise FaultError("crash", f"the runtime died with status {status} on the controller: {last}", "try another recipe", "verify")
     return found
 
 
