@@ -18,11 +18,11 @@ def one_line(error: Any) -> str:
 
 def check_options(backend: str, options: Dict[str, Any], known: Dict[str, type]) -> None:
     """Raise FaultError bad_data unless every option is one of `known` (name -> type); a number is at least 1."""
-    remedy = "its options are " + ", ".join("{} ({})".format(name, kind.__name__) for name, kind in sorted(known.items()))
     for name, value in options.items():
         if name not in known:
-            raise FaultError("bad_data", "{} has no option {!r}".format(backend, name), remedy, "load")
+            raise FaultError("bad_data", "{} has no option {!r}".format(backend, name), "use one of " + ", ".join(sorted(known)), "load")
         if type(value) is not known[name] or (known[name] is int and value < 1):
+            remedy = "use one of 1, 2, 3, ..." if known[name] is int else "use a {}".format(known[name].__name__)
             raise FaultError("bad_data", "{} option {} cannot be {!r}".format(backend, name, value), remedy, "load")
 
 
