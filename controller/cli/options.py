@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 Inventory = Annotated[
-    Path, typer.Option("--inventory", "-i", envvar="FLEETMARK_INVENTORY", help="The devices.", show_default="inventory.yaml")
+    Path, typer.Option("--inventory", "-i", envvar="FLEETMARK_INVENTORY", help="The devices.")
 ]
 Select = Annotated[
     list[str] | None,
