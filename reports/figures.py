@@ -1,0 +1,152 @@
+"""A cell's figures: each metric's value, interval and n, computed on read from the raw values of its launches."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reports.metrics import COLD_START_PARTS, DRIFTS, PERCENTILES
+from reports.records import CellRecord, LaunchRecord
+from reports.statistics import (
+    Interval,
+    log_interval,
+    mean_interval,
+    paired_change,
+    percentile,
+    proportion_interval,
+    smallest_sample,
+)
+
+REFERENCE = "fp32"
+
+Correct = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A metric of one cell in its stored unit; no value has a reason, and `message` says it in a sentence.
+
+    `n` counts what the value rests on: pooled samples of a percentile, evaluation samples of an accuracy, launches of the rest.
+    `per_launch` holds (round, statistic) of each launch, what interval and comparison rest on.
+    """
+
+    metric: str
+    value: float | None
+    interval: Interval | None = None
+    n: int = 0
+    reason: str = ""
+    message: str = ""
+    per_launch: tuple[tuple[int, float], ...] = ()
+
+
+def counted(record: CellRecord) -> tuple[LaunchRecord, ...]:
+    """The launches that a cell's figures rest on: the valid ones; without any, the unsteady or throttled ones, which are shown only."""
+    valid = tuple(launch for launch in record.launches if launch.status == "valid")
+    return valid or tuple(launch for launch in record.launches if launch.status in ("unsteady", "throttled"))
+
+
+def correct_of(record: CellRecord) -> Correct | None:
+    """Which evaluation samples were answered right, 0 or 1 each, from the first launch that was evaluated."""
+    return next((launch.values["correct"] for launch in counted(record) if len(launch.values.get("correct", ()))), None)
+
+
+def figures(record: CellRecord, reference: Correct | None) -> Iterator[Figure]:
+    """All figures that a cell's launches give; `reference` is `correct_of` the uncompressed model on the same device and backend."""
+    launches = counted(record)
+    yield from _latencies([launch for launch in launches if "latency_s" in launch.values])
+    yield from _throughput([launch for launch in launches if {"queries", "window_s"} <= set(launch.values)])
+    yield from _peak_memory(launches)
+    if record.size_bytes is not None:
+        yield Figure("size_bytes", float(record.size_bytes), n=1)
+    yield from _cold_start(launches)
+    yield from _accuracy(record, reference)
+    for metric in DRIFTS:
+        yield from _drift(metric, launches)
+
+
+def _latencies(launches: Sequence[LaunchRecord]) -> Iterator[Figure]:
+    samples = [launch.values["latency_s"] for launch in launches]
+    if not samples:
+        return
+    pooled, smallest = np.concatenate(samples), min(map(len, samples))
+    for metric, quantile in PERCENTILES.items():
+        needed = smallest_sample(quantile)
+        if smallest < needed:
+            message = f"{metric} needs {needed} samples in every launch; the smallest has {smallest}"
+            yield Figure(metric, None, n=len(pooled), reason="n too small", message=message)
+        else:
+            each = [percentile(values, quantile) for values in samples]
+            yield _of_launches(metric, percentile(pooled, quantile), log_interval(each), launches, each, len(pooled))
+
+
+def _throughput(launches: Sequence[LaunchRecord]) -> Iterator[Figure]:
+    if launches:
+        queries = [_single(launch, "queries") for launch in launches]
+        windows = [_single(launch, "window_s") for launch in launches]
+        each = [count / window for count, window in zip(queries, windows, strict=True)]
+        yield _of_launches("throughput_per_s", sum(queries) / sum(windows), log_interval(each), launches, each, len(each))
+
+
+def _cold_start(launches: Sequence[LaunchRecord]) -> Iterator[Figure]:
+    """The sum and its parts, from the launches in which every part was timed."""
+    whole = [launch for launch in launches if set(COLD_START_PARTS) <= set(launch.values)]
+    yield from _mean("cold_start_s", whole, [sum(_single(launch, part) for part in COLD_START_PARTS) for launch in whole])
+    for part in COLD_START_PARTS:
+        yield from _mean(part, whole, [_single(launch, part) for launch in whole])
+
+
+def _peak_memory(launches: Sequence[LaunchRecord]) -> Iterator[Figure]:
+    known = [launch for launch in launches if "peak_memory_bytes" in launch.values]
+    yield from _mean("peak_memory_bytes", known, [_single(launch, "peak_memory_bytes") for launch in known])
+
+
+def _mean(metric: str, launches: Sequence[LaunchRecord], each: Sequence[float]) -> Iterator[Figure]:
+    """The arithmetic mean over launches, so that parts add up to their sum; the interval of a quantity that is never negative."""
+    if each:
+        interval = mean_interval(each)
+        clipped = interval and Interval(max(0.0, interval.low), interval.high)
+        yield _of_launches(metric, float(np.mean(each)), clipped, launches, each, len(each))
+
+
+def _single(launch: LaunchRecord, metric: str) -> float:
+    return float(launch.values[metric][0])
+
+
+def _accuracy(record: CellRecord, reference: Correct | None) -> Iterator[Figure]:
+    correct = correct_of(record)
+    if correct is None:
+        return
+    n = len(correct)
+    right = int(np.count_nonzero(correct))
+    yield Figure("accuracy", right / n, proportion_interval(right, n), n)
+    if record.cell.variant == REFERENCE:
+        yield Figure("accuracy_change_pp", 0.0, n=n, reason="reference", message="the uncompressed model that the others are compared with")
+    elif reference is None or len(reference) != n:
+        message = f"no {REFERENCE} result over the same samples on this device and backend"
+        yield Figure("accuracy_change_pp", None, n=n, reason="no reference", message=message)
+    else:
+        change, interval = paired_change(reference, correct)
+        yield Figure("accuracy_change_pp", 100 * change, Interval(100 * interval.low, 100 * interval.high), n)
+
+
+def _drift(metric: str, launches: Sequence[LaunchRecord]) -> Iterator[Figure]:
+    """The first evaluated launch's drift: the same samples again say nothing new."""
+    values = [_single(launch, metric) for launch in launches if metric in launch.values]
+    if values and math.isfinite(values[0]):
+        yield Figure(metric, values[0], n=1)
+    elif values:
+        exact = values[0] == math.inf
+        message = "the outputs equal the reference's" if exact else f"the device computed {values[0]}"
+        yield Figure(metric, None, n=1, reason="no noise" if exact else "not a number", message=message)
+
+
+def _of_launches(
+    metric: str, value: float, interval: Interval | None, launches: Sequence[LaunchRecord], each: Sequence[float], n: int
+) -> Figure:
+    slack = 1e-9 * abs(value)  # the way to logs and back
+    outside = interval is not None and not interval.low - slack <= value <= interval.high + slack
+    message = "the pooled value lies outside the interval of its launches: they disagree" if outside else ""
+    per_launch = tuple(zip([launch.round for launch in launches], each, strict=True))
+    return Figure(metric, value, interval, n, message=message, per_launch=per_launch)

@@ -1,0 +1,97 @@
+"""What each metric of the table is: its unit, how it is called, which way is better, and what it means (METHOD.md's definitions)."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """`unit` is the one stored: s, 1/s, B, 1, pp or dB; `shown` picks the form people read, see reports.format."""
+
+    unit: str
+    label: str
+    shown: str  # time | rate | size | share | points | decibel | cosine | number
+    better: str  # lower | higher
+
+
+PERCENTILES = {"latency_p50_s": 0.50, "latency_p90_s": 0.90, "latency_p95_s": 0.95, "latency_p99_s": 0.99}
+
+COLD_START_PARTS = ("cold_start_process_s", "cold_start_import_s", "cold_start_load_s", "cold_start_first_inference_s")
+
+DRIFTS = ("drift_sqnr_db", "drift_cosine", "drift_max_abs")
+
+METRICS = {
+    "latency_p50_s": Metric("s", "p50 latency", "time", "lower"),
+    "latency_p90_s": Metric("s", "p90 latency", "time", "lower"),
+    "latency_p95_s": Metric("s", "p95 latency", "time", "lower"),
+    "latency_p99_s": Metric("s", "p99 latency", "time", "lower"),
+    "throughput_per_s": Metric("1/s", "throughput", "rate", "higher"),
+    "peak_memory_bytes": Metric("B", "peak memory", "size", "lower"),
+    "size_bytes": Metric("B", "model size", "size", "lower"),
+    "cold_start_s": Metric("s", "cold start", "time", "lower"),
+    "cold_start_process_s": Metric("s", "process start", "time", "lower"),
+    "cold_start_import_s": Metric("s", "runtime import", "time", "lower"),
+    "cold_start_load_s": Metric("s", "model load", "time", "lower"),
+    "cold_start_first_inference_s": Metric("s", "first inference", "time", "lower"),
+    "accuracy": Metric("1", "accuracy", "share", "higher"),
+    "accuracy_change_pp": Metric("pp", "accuracy change", "points", "higher"),
+    "drift_sqnr_db": Metric("dB", "signal to quantisation noise", "decibel", "higher"),
+    "drift_cosine": Metric("1", "cosine similarity", "cosine", "higher"),
+    "drift_max_abs": Metric("1", "largest difference", "number", "lower"),
+}
+
+HEADLINES = {"single_stream": "latency_p90_s"}
+
+GLOSSARY = (
+    (
+        "latency",
+        "Monotonic time around one synchronous inference after warm-up, inputs and outputs bound beforehand. Nothing but the call is "
+        "timed.",
+    ),
+    (
+        "percentile pX",
+        "The order statistic of the pooled raw samples of the valid launches. It is printed only if the smallest valid launch is large "
+        "enough for a 95 % bound: p50 5, p90 29, p95 59, p99 299 samples. Otherwise: n too small.",
+    ),
+    (
+        "interval",
+        "95 %, Student t over the per-launch statistic (log scale for latency and throughput), degrees of freedom = valid launches - 1; "
+        "none for fewer than 3 launches. The launch, one fresh process, is the replicate: iterations inside one are correlated.",
+    ),
+    (
+        "comparison",
+        "Welch t on logs of the per-launch statistic, paired by round on the same device. Tied: the interval of the ratio includes 1, or "
+        "the difference is below 3 %. Resolved: neither.",
+    ),
+    ("throughput", "Completed inferences / wall time of the measured window; never 1 / latency."),
+    (
+        "peak memory",
+        "Peak resident set of the worker from model load on, minus its value after importing the runtime; mean of the launches.",
+    ),
+    ("model size", "Bytes of the artifact as it is shipped, all its files together."),
+    (
+        "cold start",
+        "Process start, runtime imported, model loaded or compiled, first inference done, each part timed. Means of the launches, so "
+        "that the parts add up.",
+    ),
+    ("accuracy", "Share of the evaluation samples answered right on the device; the interval is Wilson's."),
+    (
+        "accuracy change",
+        "Same samples, same device and backend, against the uncompressed reference fp32, in percentage points; the interval is the "
+        "paired one of Bonett and Price (2012), which like McNemar's test rests on the samples that changed sides.",
+    ),
+    (
+        "output drift",
+        "Against the reference's outputs: signal-to-quantisation-noise ratio, cosine similarity and largest absolute difference.",
+    ),
+    (
+        "unsteady, throttled",
+        "Unsteady: the second half of a launch is more than 5 % slower than the first, or its median never settles. Throttled: with "
+        "evidence that the device slowed itself down. Both are shown, neither is averaged in nor ranked.",
+    ),
+    ("emulated", "A device that another one simulates. Its numbers are labelled and never ranked against real hardware."),
+)
+
+
+def headline(workload: str) -> str:
+    """The metric by which cells of a workload are ranked, with or without its options behind the name; p90 latency for one unknown."""
+    return HEADLINES.get(workload.split(" ")[0], "latency_p90_s")

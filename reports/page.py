@@ -1,0 +1,144 @@
+"""The HTML report: one file that needs no network, reads whole without scripts, and prints."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from reports import format as fmt
+from reports import text
+from reports.certainty import checks, device_states, footings
+from reports.charts import MOST_CELLS, Chart, charts, runtime
+from reports.failures import failures
+from reports.labels import cell_names, sentence_name
+from reports.matrix import matrices
+from reports.metrics import GLOSSARY, METRICS
+from reports.provenance import artifact_sheets, conditions, device_sheets, settings
+from reports.records import RunRecord
+from reports.sections import facts, leaders, measured
+from reports.table import Row, by_cell, rows, to_json
+from reports.verdict import verdict
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+def render(run: RunRecord) -> str:
+    """The report of a run as HTML; write it as UTF-8.
+
+    Its Content-Security-Policy allows its own scripts by hash and nothing from anywhere else.
+    """
+    from markupsafe import Markup
+
+    table = rows(run)
+    drawn = charts(table)
+    scripts = (runtime(), (_TEMPLATES / "page.js").read_text("utf-8")) if drawn else ()
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            **_content(run, table, drawn),
+            policy=_policy(scripts),
+            style=Markup((_TEMPLATES / "page.css").read_text("utf-8")),  # noqa: S704  our own file
+            icons=Markup((_TEMPLATES / "icons.svg").read_text("utf-8")),  # noqa: S704  our own file
+            data=_embedded(_compact(to_json(table, run))),
+            specs=_embedded({name: chart.spec for name, chart in drawn.items()}) if drawn else "",
+            scripts=[Markup(script) for script in scripts],  # noqa: S704  our own and vl_convert's
+        )
+    )
+
+
+def _content(run: RunRecord, table: list[Row], drawn: Mapping[str, Chart]) -> dict[str, Any]:
+    decided = verdict(run, table)
+    cells = by_cell(table)
+    grounds = footings(run, table)
+    parts = measured(table, drawn)
+
+    def facts_of(cell: str) -> list[Row]:
+        return facts(cells[cell])
+
+    return {
+        "shown": _shown,
+        "interval": _interval,
+        "ratio": fmt.ratio,
+        "percent": fmt.percent,
+        "sentence_name": sentence_name,
+        "leaders": leaders,
+        "run": run,
+        "suite": text.line(run.suite),
+        "decided": decided,
+        "several": len({(one.model, one.workload) for one in decided.findings}) > 1,
+        "models": list(dict.fromkeys(row.model for row in table)),
+        "names": cell_names(table),
+        "metrics": METRICS,
+        "matrices": matrices(table, decided),
+        "facts": facts_of,
+        "measured": parts,
+        "crowded": len(cells) > MOST_CELLS,
+        "most": MOST_CELLS,
+        "failures": failures(run, table),
+        "footings": grounds,
+        "checks": checks(run, table, grounds),
+        "states": device_states(run),
+        "devices": device_sheets(run),
+        "artifacts": artifact_sheets(run),
+        "settings": settings(run),
+        "conditions": conditions(run),
+        "glossary": GLOSSARY,
+        "navigation": _navigation([(part.anchor, part.title) for part in parts]),
+    }
+
+
+def _shown(row: Row) -> str:
+    return fmt.value(row.metric, row.value)
+
+
+def _interval(row: Row) -> str:
+    return fmt.interval(row.metric, row.value, row.low, row.high)
+
+
+def _navigation(parts: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    ends = [("failures", "Failures"), ("sure", "How sure"), ("provenance", "Provenance"), ("glossary", "Glossary")]
+    return [("verdict", "Verdict"), ("matrix", "Matrix"), *parts, *ends]
+
+
+@cache
+def _environment() -> Any:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_finalize,
+    )
+
+
+def _finalize(value: object) -> object:
+    """Whatever a template prints: strings that are not markup lose their invisible characters here, and are escaped afterwards."""
+    return text.visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
+def _compact(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The table's document with the column names once and each row as a list: half the bytes."""
+    columns = list(document["rows"][0]) if document["rows"] else []
+    return {**document, "columns": columns, "rows": [list(row.values()) for row in document["rows"]]}
+
+
+def _embedded(document: object) -> Any:
+    """A document as JSON for a script element: no character in it can end the element or open a comment."""
+    from markupsafe import Markup
+
+    shown = json.dumps(document, separators=(",", ":"), allow_nan=False)
+    return Markup(shown.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))  # noqa: S704  escaped above
+
+
+def _policy(scripts: Iterable[str]) -> str:
+    digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    hashes = " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"
+    rest = "style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+    return f"default-src 'none'; script-src {hashes}; {rest}"

@@ -1,0 +1,105 @@
+"""What the page's sections show, taken from the table: leaders of the verdict, and the measured parts with their charts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from reports.charts import Chart
+from reports.labels import device_name, ordered_cells
+from reports.metrics import COLD_START_PARTS, DRIFTS, PERCENTILES
+from reports.table import Row
+from reports.verdict import Finding, Standing
+
+_LEADERS = 5
+_FACTS = ("accuracy", "size_bytes", "peak_memory_bytes", "cold_start_s", "throughput_per_s")
+
+
+@dataclass(frozen=True, slots=True)
+class Leaders:
+    """The first cells of a finding: the best of each device where there are several devices, else the ranking's start."""
+
+    title: str
+    standings: tuple[Standing, ...]
+    more: int
+    by_device: bool
+
+    def name(self, row: Row) -> str:
+        """What the list is about: the device, or the cell on the only one."""
+        return device_name(row) if self.by_device else f"{row.variant}, {row.backend}"
+
+
+@dataclass(frozen=True, slots=True)
+class CellRows:
+    """A cell's rows by metric."""
+
+    id: str
+    rows: Mapping[str, Row]
+
+    def n(self, metrics: Sequence[str]) -> int:
+        """What these metrics rest on, the most that one of them counts; 0 if none has a value."""
+        return max((row.n for metric in metrics if (row := self.rows.get(metric)) and row.value is not None), default=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A chart, where there is one, and the table of its numbers."""
+
+    title: str
+    caption: str
+    metrics: tuple[str, ...]
+    chart: Chart | None
+    cells: tuple[CellRows, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A section of measured quantities; `without` counts the cells that have none of them."""
+
+    anchor: str
+    title: str
+    lead: str
+    blocks: tuple[Block, ...]
+    without: int
+
+
+def leaders(finding: Finding) -> Leaders:
+    """Who is in front of a finding."""
+    devices = dict.fromkeys(standing.row.device for standing in finding.standings)
+    if len(devices) == 1:
+        title = f"Ranking on {device_name(finding.standings[0].row)}"
+        return Leaders(title, finding.standings[:_LEADERS], len(finding.standings[_LEADERS:]), by_device=False)
+    best = [next(standing for standing in finding.standings if standing.row.device == device) for device in devices]
+    return Leaders("Best cell of each device", tuple(best[:_LEADERS]), len(best[_LEADERS:]), by_device=True)
+
+
+def facts(rows: Mapping[str, Row]) -> list[Row]:
+    """The other figures of the best cell."""
+    return [row for metric in _FACTS if (row := rows.get(metric)) and row.value is not None]
+
+
+def measured(table: Sequence[Row], charts: Mapping[str, Chart]) -> list[Part]:
+    """The measured parts for which the table has numbers."""
+    cells = tuple(CellRows(next(iter(rows.values())).cell, rows) for rows in ordered_cells(table))
+    latencies = _block("", "Latency percentiles and throughput", (*PERCENTILES, "throughput_per_s"), charts.get("latency"), cells)
+    sizes = _block("Size and memory", "Model size and peak memory", ("size_bytes", "peak_memory_bytes"), charts.get("footprint"), cells)
+    start = ("cold_start_s", *COLD_START_PARTS)
+    cold = _block("Cold start", "Cold start and its parts", start, charts.get("cold-start"), cells)
+    right = _block("", "Accuracy and drift", ("accuracy", "accuracy_change_pp", *DRIFTS), charts.get("accuracy"), cells)
+    parts = (
+        _part(
+            "latency", "Latency", "p50, p90 and p99 of one inference, p90 in figures. Wide bars are 95 % intervals.", (latencies,), cells
+        ),
+        _part("footprint", "Footprint", "What a model costs before its first answer.", (sizes, cold), cells),
+        _part("accuracy", "Accuracy", "On the device, over the same samples, against fp32. Bars are 95 % intervals.", (right,), cells),
+    )
+    return [part for part in parts if part.blocks]
+
+
+def _block(title: str, caption: str, metrics: tuple[str, ...], chart: Chart | None, cells: Sequence[CellRows]) -> Block:
+    return Block(title, caption, metrics, chart, tuple(cell for cell in cells if cell.n(metrics)))
+
+
+def _part(anchor: str, title: str, lead: str, blocks: Sequence[Block], cells: Sequence[CellRows]) -> Part:
+    full = tuple(block for block in blocks if block.cells)
+    without = len(cells) - len({cell.id for block in full for cell in block.cells})
+    hollow = " Hollow points: not valid." if any(row.status != "valid" for cell in cells for row in cell.rows.values() if row.value) else ""
+    return Part(anchor, title, lead + (hollow if anchor == "latency" else ""), full, without)

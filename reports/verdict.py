@@ -1,0 +1,171 @@
+"""The answer of a run: which valid cell is fastest, which are as fast, and whether the differences are resolved.
+
+METHOD.md, rules 11 and 13: a difference whose interval includes 1 or that is below the floor is a tie, and an emulated device is never
+ranked against real hardware.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from agent.schema import STATUSES
+from reports import format as fmt
+from reports.labels import sentence_name
+from reports.metrics import METRICS
+from reports.records import RunRecord
+from reports.statistics import FEWEST_LAUNCHES, Comparison, compare
+from reports.table import Row, by_cell, heads
+
+TIE_FLOOR = 0.03
+
+NOTHING_VALID = "No cell is valid, so there is nothing to rank: the failures say why, and what to do."
+NOTHING_RANKED = "No valid cell has samples enough for the number it is ranked by: measure longer, for example with --profile standard."
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A ranked cell by its headline row. `relation` to the best is best, tied, slower or not comparable.
+
+    `comparison` is how many times as long it takes; one that is resolved to be shorter, against the pooled values, is tied too.
+    """
+
+    row: Row
+    relation: str
+    comparison: Comparison | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The ranking of one model under one workload, best first, of real devices or of emulated ones.
+
+    `faithful` is the best cell whose accuracy shows no resolved loss against the reference, where that is another than the best.
+    """
+
+    model: str
+    workload: str
+    emulated: bool
+    standings: tuple[Standing, ...]
+    faithful: Standing | None
+    sentences: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`counts` of cells by status in METHOD.md's order, and one finding per model, workload and kind of device that has valid cells."""
+
+    counts: Mapping[str, int]
+    findings: tuple[Finding, ...]
+
+    def sentences(self) -> list[str]:
+        """The verdict in words, each finding with its model and workload in front where there are several."""
+        if not self.findings:
+            return [NOTHING_RANKED if "valid" in self.counts else NOTHING_VALID]
+        several = len(self.findings) > 1
+        return [
+            (f"{one.model}, {one.workload}: " if several and at == 0 else "") + sentence
+            for one in self.findings
+            for at, sentence in enumerate(one.sentences)
+        ]
+
+
+def verdict(run: RunRecord, table: Sequence[Row]) -> Verdict:
+    """The verdict on a run from its table."""
+    statuses = Counter(record.status for record in run.cells)
+    cells = by_cell(table)
+    groups: dict[tuple[bool, str, str], list[Row]] = {}
+    for head in heads(table):
+        if head.status == "valid" and head.value is not None:
+            groups.setdefault((bool(head.emulated), head.model, head.workload), []).append(head)
+    findings = [_finding(group, cells) for _, group in sorted(groups.items(), key=lambda item: item[0][0])]
+    return Verdict({status: statuses[status] for status in STATUSES if statuses[status]}, tuple(findings))
+
+
+def relate(comparison: Comparison | None, floor: float = TIE_FLOOR) -> str:
+    """The verdict on a ratio of latencies: faster, slower, tied or, without a comparison, not comparable."""
+    if comparison is None:
+        return "not comparable"
+    if comparison.low <= 1 <= comparison.high or abs(math.log(comparison.ratio)) < math.log1p(floor):
+        return "tied"
+    return "slower" if comparison.ratio > 1 else "faster"
+
+
+def _finding(group: Sequence[Row], cells: Mapping[str, Mapping[str, Row]]) -> Finding:
+    lower = METRICS[group[0].metric].better == "lower"
+    ranked = sorted(group, key=lambda row: (row.value or 0.0) * (1 if lower else -1))
+    best = ranked[0]
+    standings = [Standing(best, "best"), *(_standing(row, best, lower) for row in ranked[1:])]
+    faithful = next((one for one in standings if _keeps_accuracy(cells[one.row.cell])), None)
+    faithful = None if faithful is standings[0] else faithful
+    sentences = [_answer(best), _rivals(standings), _accuracy(cells[best.cell]), _faithful(faithful)]
+    kept = tuple(sentence for sentence in sentences if sentence)
+    return Finding(best.model, best.workload, bool(best.emulated), tuple(standings), faithful, kept)
+
+
+def _standing(row: Row, best: Row, lower: bool) -> Standing:
+    first, second = (row, best) if lower else (best, row)
+    relation = relate(comparison := _compare(first, second))
+    return Standing(row, "tied" if relation == "faster" else relation, comparison)
+
+
+def _compare(first: Row, second: Row) -> Comparison | None:
+    """Paired by round on the same device, where both saw the same drift; else unpaired."""
+    one, two = dict(first.per_launch), dict(second.per_launch)
+    paired = first.device == second.device and one.keys() == two.keys() and len(one) == len(first.per_launch) == len(second.per_launch)
+    if paired:
+        return compare([one[at] for at in one], [two[at] for at in one], paired=True)
+    return compare([value for _, value in first.per_launch], [value for _, value in second.per_launch], paired=False)
+
+
+def _keeps_accuracy(metrics: Mapping[str, Row]) -> bool:
+    """Whether no loss of accuracy is resolved: the interval of the change reaches zero, or it is the reference itself."""
+    change = metrics.get("accuracy_change_pp")
+    return change is not None and change.value is not None and (change.high is None or change.high >= 0)
+
+
+def _answer(best: Row) -> str:
+    span = fmt.interval(best.metric, best.value, best.low, best.high)
+    how = f"95 % interval {span}" if span else f"no interval: fewer than {FEWEST_LAUNCHES} launches"
+    place = "is the fastest valid cell" + (" of the emulated devices, never ranked against hardware" if best.emulated else "")
+    return f"{sentence_name(best)} {place}: {METRICS[best.metric].label} {fmt.value(best.metric, best.value)} ({how})."
+
+
+def _rivals(standings: Sequence[Standing]) -> str:
+    """What is as fast, and the first that is resolved to be slower."""
+    if len(standings) == 1:
+        return "No other valid cell to compare it with."
+    tied = [one for one in standings if one.relation == "tied"]
+    slower = next((one for one in standings if one.relation == "slower"), None)
+    if tied:
+        names = ", ".join(sentence_name(one.row) for one in tied[:3]) + (f" and {len(tied) - 3} more" if len(tied) > 3 else "")
+        return f"Tied with {names}: no difference is resolved." + (f" {_behind(slower)}" if slower else "")
+    runner_up = standings[1]
+    if runner_up.comparison is None:
+        shown = f"{sentence_name(runner_up.row)}, {fmt.value(runner_up.row.metric, runner_up.row.value)}"
+        return f"Runner-up: {shown}; not resolved, with fewer than {FEWEST_LAUNCHES} launches there is no interval."
+    return _behind(runner_up)
+
+
+def _behind(standing: Standing) -> str:
+    row, ratio = standing.row, standing.comparison
+    if ratio is None:
+        return ""
+    span = f"{fmt.ratio(ratio.low)} to {fmt.ratio(ratio.high)}"
+    name = f"{sentence_name(row)}, {fmt.value(row.metric, row.value)}"
+    return f"Runner-up: {name}, {fmt.ratio(ratio.ratio)} times as long ({span}): resolved."
+
+
+def _accuracy(metrics: Mapping[str, Row]) -> str:
+    change = metrics.get("accuracy_change_pp")
+    if change is None or change.value is None or change.low is None:
+        return ""
+    loss = "a resolved loss" if (change.high or 0) < 0 else "a resolved gain" if change.low > 0 else "no loss is resolved"
+    span = fmt.interval(change.metric, change.value, change.low, change.high)
+    return f"Its accuracy changes by {fmt.value(change.metric, change.value)} against fp32 ({span}): {loss}."
+
+
+def _faithful(standing: Standing | None) -> str:
+    if standing is None:
+        return ""
+    row = standing.row
+    return f"Fastest without a resolved loss of accuracy: {sentence_name(row)}, {fmt.value(row.metric, row.value)}."
