@@ -1,0 +1,86 @@
+"""A float model in one piece, with the samples in its layout and what it gives for them."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from agent.schema import FaultError, fingerprint
+from compress import cache, feeds, inspect, onnx_model, provenance
+from compress.records import Arrays, Context, Data, Source
+from compress.techniques import FILES
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """`content` is the model with all its weights; the samples are as the model is fed, `batch` at a time."""
+
+    name: str
+    format: str
+    content: bytes
+    samples: Arrays
+    calibration: Arrays
+    batch: int
+
+    @property
+    def sha256(self) -> str:
+        """Of the content, hex."""
+        return hashlib.sha256(self.content).hexdigest()
+
+    def write(self, folder: Path) -> Path:
+        """Writes the model into a new folder under its format's usual name."""
+        folder.mkdir()
+        path = folder / FILES[self.format][0]
+        path.write_bytes(self.content)
+        return path
+
+
+def original(source: Source, format: str, data: Data) -> Original:  # noqa: A002  (the domain's word)
+    """The float model that artifacts of a format are made from: the .tflite for tflite, else the .onnx.
+
+    Raises FaultError `convert_fail` where there is none, `bad_model` and `bad_data`.
+    """
+    kind, path, key = ("tflite", source.tflite, "tflite") if format == "tflite" else ("onnx", source.onnx, "source")
+    if path is None:
+        raise FaultError("convert_fail", f"{source.model} has no .{kind}", f"give `{key}:` in the suite, or leave its backends out")
+    return _read(path, kind, data)
+
+
+def reference(model: Original, context: Context) -> Arrays:
+    """What the original gives for its samples, run once and kept by content."""
+    record = {
+        "model": model.sha256,
+        "samples": provenance.arrays_digest(model.samples),
+        "tools": provenance.tools(model.format),
+    }
+    folder = context.cache / "references" / fingerprint(record)
+
+    def run(partial: Path) -> None:
+        with TemporaryDirectory(dir=partial) as work:
+            path = model.write(Path(work) / "original")
+            outputs = context.run_model(path, model.format, model.samples)
+        names = np.array(list(outputs))
+        np.savez(partial / "outputs.npz", names, *outputs.values())
+
+    cache.once(folder, lambda kept: (kept / "outputs.npz").is_file(), run)
+    with np.load(folder / "outputs.npz", allow_pickle=False) as stored:
+        return {str(name): stored[f"arr_{at}"] for at, name in enumerate(stored["arr_0"], start=1)}
+
+
+def _read(path: Path, format: str, data: Data) -> Original:  # noqa: A002  (the domain's word)
+    try:
+        content = onnx_model.self_contained(path) if format == "onnx" else path.read_bytes()
+        specs = inspect.inputs(path, format)
+    except FileNotFoundError:
+        raise FaultError("bad_model", f"{path.name}: no such file", "correct its path in the suite", "load") from None
+    transpose: Mapping[str, tuple[int, ...]] = data.transpose if format == "tflite" else {}
+    samples = feeds.arrange(specs, data.eval_feeds, transpose)
+    calibration = feeds.arrange(specs, data.calib_feeds, transpose) if data.calib_feeds else {}
+    count = min((len(array) for array in samples.values()), default=0)
+    if count == 0 or (data.labels is not None and len(data.labels) != count):
+        labels = "" if data.labels is None else f" and {len(data.labels)} labels"
+        raise FaultError("bad_data", f"{count} evaluation samples{labels}", "mend the data file", "compress")
+    return Original(path.name, format, content, samples, calibration, feeds.batch(specs))

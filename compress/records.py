@@ -1,0 +1,55 @@
+"""What a build is given and what it gives back."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.schema import Artifact
+
+Arrays = Mapping[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A model as its owner has it: the float originals, in one format or both."""
+
+    model: str
+    onnx: Path | None
+    tflite: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Samples to verify with and to calibrate with: float32, normalised, in the ONNX layout, samples on axis 0, by input name.
+
+    `labels`: class index per evaluation sample, None where there are none. `transpose`: axes, the sample axis included, that bring an
+    input into the TFLite layout.
+    """
+
+    eval_feeds: Arrays
+    calib_feeds: Arrays
+    labels: NDArray[np.generic] | None
+    transpose: Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the caller supplies: a folder to keep results in, and a way to run a model.
+
+    `run_model(main file, format, feeds in its layout)` gives the outputs in the model's order, samples on axis 0; may raise FaultError.
+    """
+
+    cache: Path
+    run_model: Callable[[Path, str, Arrays], Arrays]
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A verified artifact: `folder` holds its files by name, and manifest.json."""
+
+    artifact: Artifact
+    folder: Path
+    manifest: Mapping[str, object]

@@ -1,0 +1,69 @@
+"""int8 for ONNX by onnxruntime's quantiser: static with calibration, or dynamic."""
+# onnxruntime has no types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from agent.schema import FaultError
+from compress import onnx_model
+from compress.techniques import FILES, Applied, WithoutParameters, Workspace
+
+PER_CHANNEL_OPSET = 13  # below it DequantizeLinear has no axis, and onnxruntime writes an invalid model
+DYNAMIC_OPS = ["MatMul", "Gemm"]
+
+
+class OnnxStaticInt8(WithoutParameters):
+    """QDQ, weights int8 per channel and symmetric, activations int8 with ranges from the smallest and largest value seen."""
+
+    def make(self, source: Path, context: Workspace) -> Applied:
+        """The quantised model; inputs and outputs stay float32."""
+        from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+        class Reader(CalibrationDataReader):
+            def __init__(self, feeds: Iterator[Any]) -> None:
+                self.feeds = feeds
+
+            def get_next(self) -> Any:
+                return next(self.feeds, None)
+
+        prepared, notes = onnx_model.prepare(source, context.folder, PER_CHANNEL_OPSET)
+        quantised = context.folder / "quantised.onnx"
+        quantize_static(
+            prepared,
+            quantised,
+            Reader(context.batches()),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8,
+        )
+        return Applied(_finish(quantised, context.folder, "QuantizeLinear", "int8 finds nothing to quantise", "use fp16"), notes)
+
+
+class OnnxDynamicInt8(WithoutParameters):
+    """Weights of MatMul and Gemm in int8, their inputs quantised at run time; convolutions stay float (ConvInteger is slower)."""
+
+    def make(self, source: Path, context: Workspace) -> Applied:
+        """The quantised model; raises FaultError `unsupported_op` where no MatMul or Gemm has constant weights."""
+        from onnxruntime.quantization import QuantType, quantize_dynamic
+
+        prepared, notes = onnx_model.prepare(source, context.folder, PER_CHANNEL_OPSET)
+        quantised = context.folder / "quantised.onnx"
+        quantize_dynamic(prepared, quantised, op_types_to_quantize=DYNAMIC_OPS, per_channel=True, weight_type=QuantType.QInt8)
+        why = "int8-dynamic finds no MatMul or Gemm with constant weights"
+        return Applied(_finish(quantised, context.folder, "MatMulInteger", why, "use int8, which quantises convolutions too"), notes)
+
+
+def _finish(quantised: Path, folder: Path, sign: str, why: str, next_step: str) -> Path:
+    """Writes the result; the operator `sign` is in it, or nothing was quantised."""
+    model = onnx_model.parse(quantised.read_bytes(), quantised.name)
+    if not any(node.op_type == sign for node in model.graph.node):
+        raise FaultError("unsupported_op", f"{why} in the ONNX model", next_step, "compress")
+    target = folder / FILES["onnx"][0]
+    onnx_model.save(model, target)
+    return target
+
+
+TECHNIQUES = (OnnxStaticInt8("int8-static", "onnx", needs_data=True), OnnxDynamicInt8("int8-dynamic", "onnx"))
