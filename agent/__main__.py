@@ -9,49 +9,75 @@ import os
 import sys
 from typing import Any, Callable, Dict, List, Optional
 
-from agent import blobs, lease, probe, spool, supervisor
-from agent.cache import DEFAULT, Cache
+from agent.cache import DEFAULT, Cache, disk_fault
 from agent.schema import PROTOCOL, FaultError, LaunchSpec, SchemaError, decode, encode, load
 
 MAX_REQUEST_BYTES = 4 << 20
 
+# Each verb imports what it needs: on a slow board that is a good part of its time.
+
 
 def _probe(cache: Cache, request: Dict[str, Any], arguments: argparse.Namespace) -> Any:
-    return probe.probe(cache, arguments.root, None if arguments.quick else request.get("environments", {}))
+    from agent import probe
+
+    environments = load(Dict[str, str], request.get("environments", {}), "environments")
+    return probe.probe(cache, arguments.root, None if arguments.quick else environments)
 
 
 def _install(cache: Cache, request: Dict[str, Any], _: argparse.Namespace) -> Any:
-    return {"installed": blobs.install(cache, request["environment"], request["archive"])}
+    from agent import blobs
+
+    return {"installed": blobs.install(cache, _text(request, "environment"), _text(request, "archive"))}
 
 
 def _lease(cache: Cache, request: Dict[str, Any], _: argparse.Namespace) -> Any:
+    from agent import lease
+
     action = request.get("action", "show")
     if action == "acquire":
-        lease.acquire(cache, request["owner"], float(request["ttl_s"]))
+        lease.acquire(cache, _text(request, "owner"), load(float, request.get("ttl_s"), "ttl_s"))
     elif action == "release":
-        lease.release(cache, request["owner"])
+        lease.release(cache, _text(request, "owner"))
+    elif action != "show":
+        raise SchemaError("a lease is acquired, released or shown")
     return lease.state(cache)
 
 
 def _start(cache: Cache, request: Dict[str, Any], _: argparse.Namespace) -> Any:
+    from agent import supervisor
+
     spec: LaunchSpec = load(LaunchSpec, request)
     return {"launch": spec.launch, "started": supervisor.start(cache, spec)}
 
 
 def _cancel(cache: Cache, request: Dict[str, Any], _: argparse.Namespace) -> Any:
-    return {"cancelled": supervisor.cancel(cache, request["launch"])}
+    from agent import supervisor
+
+    return {"cancelled": supervisor.cancel(cache, _text(request, "launch"))}
 
 
 def _verify(cache: Cache, request: Dict[str, Any], _: argparse.Namespace) -> Any:
-    for sha256 in request.get("discard", []):
+    from agent import blobs
+
+    for sha256 in _texts(request, "discard"):
         blobs.discard(cache, sha256)
-    return {"blobs": blobs.verify(cache, request.get("blobs", [])), "environments": cache.names("envs")}
+    return {"blobs": blobs.verify(cache, _texts(request, "blobs")), "environments": cache.names("envs")}
 
 
 def _gc(cache: Cache, request: Dict[str, Any], arguments: argparse.Namespace) -> Any:
+    from agent import blobs
+
     if arguments.everything and not arguments.yes:
         return {"freed_bytes": 0, "launches": blobs.started_launches(cache)}
-    return {"freed_bytes": blobs.collect_garbage(cache, request.get("launches", []), arguments.everything)}
+    return {"freed_bytes": blobs.collect_garbage(cache, _texts(request, "launches"), arguments.everything)}
+
+
+def _text(request: Dict[str, Any], name: str) -> str:
+    return load(str, request.get(name), name)  # type: ignore[no-any-return]
+
+
+def _texts(request: Dict[str, Any], name: str) -> List[str]:
+    return load(List[str], request.get(name, []), name)  # type: ignore[no-any-return]
 
 
 VERBS: Dict[str, Callable[[Cache, Dict[str, Any], argparse.Namespace], Any]] = {
@@ -68,11 +94,12 @@ VERBS: Dict[str, Callable[[Cache, Dict[str, Any], argparse.Namespace], Any]] = {
 def main(argv: Optional[List[str]] = None) -> int:
     """Run one verb and return the exit status: 0, or 1 with a fault in the answer."""
     arguments = _parse(sys.argv[1:] if argv is None else argv)
+    os.umask(0o077)
     cache = Cache(arguments.cache)
     if arguments.verb == "worker":
         return _worker(cache, arguments)
     if arguments.verb == "try":
-        return _answer(probe.try_backend(arguments.backend))
+        return _try(arguments.backend)
     try:
         request = _read_request()
         cache.create()
@@ -81,8 +108,10 @@ def main(argv: Optional[List[str]] = None) -> int:
         return _answer({"v": PROTOCOL, "ok": VERBS[arguments.verb](cache, request, arguments)})
     except FaultError as error:
         fault = error.fault
-    except (SchemaError, KeyError, TypeError, ValueError) as error:
-        fault = FaultError("protocol", "the request is malformed: {!r}".format(error), "", arguments.verb).fault
+    except OSError as error:
+        fault = disk_fault(error, error.filename or cache.root).fault
+    except ValueError as error:
+        fault = FaultError("protocol", "the request is malformed: {}".format(ascii(str(error))[:300]), "run again", arguments.verb).fault
     _answer({"v": PROTOCOL, "fault": fault})
     return 1
 
@@ -122,13 +151,26 @@ def _answer(answer: Any) -> int:
 
 
 def _follow(cache: Cache, request: Dict[str, Any]) -> int:
+    from agent import spool
+
     try:
-        for line in spool.follow(cache, request["launch"], int(request.get("from", 0))):
+        for line in spool.follow(cache, _text(request, "launch"), load(int, request.get("from", 0), "from")):
             sys.stdout.buffer.write(line)
             sys.stdout.buffer.flush()
     except BrokenPipeError:  # the link is gone; whoever follows next begins where this one stopped
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return 0
+
+
+def _try(backend: str) -> int:
+    """What the backend's own probe says, on a descriptor that its runtime does not know."""
+    from agent import probe
+
+    answer = os.dup(1)
+    os.dup2(2, 1)
+    os.write(answer, encode(probe.try_backend(backend)) + b"\n")
+    sys.stdout.flush()
+    os._exit(0)
 
 
 def _worker(cache: Cache, arguments: argparse.Namespace) -> int:

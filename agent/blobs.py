@@ -2,15 +2,34 @@
 
 import os
 import shutil
-import tarfile
 import tempfile
+import zlib
 from typing import Any, Dict, Iterator, List
 
-from agent.cache import Cache, disk_fault, is_held, read_object, sha256_of
-from agent.schema import FaultError
+from agent.cache import Cache, Lock, disk_fault, is_held, read_object, sha256_of, unlink
+from agent.schema import FaultError, LaunchSpec
 
 MAX_MEMBERS = 100000
 MAX_UNPACKED_BYTES = 4 << 30
+MAX_SAMPLES = 1 << 20
+MAX_DEADLINE_S = 7 * 86400.0
+UNPACKING = ".unpacking-"
+
+
+def check(cache: Cache, spec: LaunchSpec) -> None:
+    """Raise FaultError unless the launch can be run as it is written and all that it needs is here."""
+    names = [file.name for file in spec.artifact.files]
+    plain = all(name == os.path.basename(name) and name not in ("", ".", "..") and "\0" not in name for name in names)
+    if not names or not plain or len(set(names)) < len(names):
+        raise FaultError("protocol", "the artifact's file names {} are refused".format(ascii(names)[:200]), "run again", "start")
+    if not 0 < spec.deadline_s <= MAX_DEADLINE_S or not 0 <= spec.max_samples <= MAX_SAMPLES:
+        raise FaultError("protocol", "the launch's deadline or number of samples is out of range", "choose another profile", "start")
+    cache.launch(spec.launch)
+    if spec.environment and not os.path.isdir(cache.environment(spec.environment)):
+        raise FaultError("env_missing", "environment {} is not installed".format(spec.environment), "run again", "start")
+    for name, sha256 in [*zip(names, [file.sha256 for file in spec.artifact.files]), ("the data", spec.data)]:
+        if not os.path.exists(cache.blob(sha256)):
+            raise FaultError("protocol", "{} was not uploaded".format(ascii(name)), "run again", "start")
 
 
 def verify(cache: Cache, wanted: List[str]) -> Dict[str, Dict[str, Any]]:
@@ -23,20 +42,26 @@ def verify(cache: Cache, wanted: List[str]) -> Dict[str, Dict[str, Any]]:
 
 def _verify_one(cache: Cache, sha256: str) -> Dict[str, Any]:
     for path in (cache.blob(sha256), cache.partial(sha256)):
-        if os.path.exists(path) and sha256_of(path) == sha256:
+        if _is(path, sha256):
             os.replace(path, cache.blob(sha256))
             return {"present": True, "partial_bytes": 0, "corrupt": False}
-    corrupt = os.path.exists(cache.blob(sha256))
+    corrupt = os.path.lexists(cache.blob(sha256))
     if corrupt:
         os.unlink(cache.blob(sha256))
     partial = os.path.getsize(cache.partial(sha256)) if os.path.exists(cache.partial(sha256)) else 0
     return {"present": False, "partial_bytes": partial, "corrupt": corrupt}
 
 
+def _is(path: str, sha256: str) -> bool:
+    try:
+        return sha256_of(path) == sha256
+    except FileNotFoundError:
+        return False
+
+
 def discard(cache: Cache, sha256: str) -> None:
     """Delete an upload that turned out to be corrupt."""
-    if os.path.exists(cache.partial(sha256)):
-        os.unlink(cache.partial(sha256))
+    unlink(cache.partial(sha256))
 
 
 def install(cache: Cache, name: str, archive: str) -> bool:
@@ -44,37 +69,64 @@ def install(cache: Cache, name: str, archive: str) -> bool:
 
     Raises FaultError `protocol` for a member that would land outside, `disk_full`, or `env_missing` for a broken archive.
     """
-    target = cache.environment(name)
-    if os.path.isdir(target):
-        return False
-    temporary = tempfile.mkdtemp(prefix=".unpacking-", dir=cache.path("envs"))
-    try:
-        with tarfile.open(cache.blob(archive), "r:gz") as tar:
-            for member in _safe_members(tar):
-                tar.extract(member, temporary, set_attrs=False)
-                if member.isfile() and member.mode & 0o100:
-                    os.chmod(os.path.join(temporary, member.name), 0o700)
-        os.rename(temporary, target)
-    except (tarfile.TarError, EOFError) as error:
-        raise FaultError("env_missing", "environment {} cannot be unpacked: {}".format(name, error), "run again", "install") from error
-    except OSError as error:
+    target, blob = cache.environment(name), cache.blob(archive)
+    with Lock(cache.path("install.lock")):
+        _clear(cache.path("envs"), UNPACKING)
         if os.path.isdir(target):
             return False
-        raise disk_fault(error, target) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    os.unlink(cache.blob(archive))
+        if not os.path.exists(blob):
+            raise FaultError("protocol", "the archive of environment {} was not uploaded".format(name), "run again", "install")
+        temporary = tempfile.mkdtemp(prefix=UNPACKING, dir=cache.path("envs"))
+        try:
+            _unpack(blob, temporary)
+            os.sync()  # a device that loses its power must not find an environment of empty files
+            os.rename(temporary, target)
+        except OSError as error:
+            if error.errno is not None:
+                raise disk_fault(error, target) from error
+            raise _broken(name, error) from error  # tarfile and gzip raise bare ones
+        except (ValueError, EOFError, zlib.error) as error:
+            raise _broken(name, error) from error
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        os.unlink(blob)
     return True
 
 
-def _safe_members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+def _broken(name: str, error: Exception) -> FaultError:
+    return FaultError("env_missing", "environment {} cannot be unpacked: {}".format(name, ascii(str(error))[:200]), "run again", "install")
+
+
+def _clear(folder: str, prefix: str) -> None:
+    for entry in os.listdir(folder):
+        if entry.startswith(prefix):
+            shutil.rmtree(os.path.join(folder, entry), ignore_errors=True)
+
+
+def _unpack(archive: str, folder: str) -> None:
+    """Unpack and compile, so that the first launch does not import slower than all that follow."""
+    import compileall
+    import tarfile
+
+    try:
+        with tarfile.open(archive, "r:gz") as tar:
+            for member in _safe_members(tar):
+                tar.extract(member, folder, set_attrs=False)
+                if member.isfile() and member.mode & 0o100:
+                    os.chmod(os.path.join(folder, member.name), 0o700)
+    except tarfile.TarError as error:
+        raise ValueError(str(error)) from error
+    compileall.compile_dir(folder, quiet=2)
+
+
+def _safe_members(tar: Any) -> Iterator[Any]:
     """Plain files and folders with relative names that stay inside; anything else is refused, as is an archive out of bounds."""
     total = 0
     for count, member in enumerate(tar):
-        parts = member.name.split("/")
+        outside = member.name.startswith("/") or ".." in member.name.split("/") or "\\" in member.name
+        if outside or not (member.isfile() or member.isdir()) or member.size < 0:
+            raise FaultError("protocol", "the archive holds {}, which is refused".format(ascii(member.name)[:200]), "", "install")
         total += member.size
-        if not (member.isfile() or member.isdir()) or member.name.startswith("/") or ".." in parts or "\\" in member.name:
-            raise FaultError("protocol", "the archive holds {!r}, which is refused".format(member.name[:200]), "", "install")
         if count >= MAX_MEMBERS or total > MAX_UNPACKED_BYTES:
             raise FaultError("protocol", "the archive is larger than an environment may be", "", "install")
         yield member
@@ -82,24 +134,21 @@ def _safe_members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
 
 def collect_garbage(cache: Cache, launches: List[str], everything: bool) -> int:
     """Delete the named launches, or with `everything` all that no running launch uses; return the bytes freed."""
-    freed = 0
-    names = cache.names("launches") if everything else launches
-    for name in names:
-        folder = cache.launch(name)
-        if os.path.isdir(folder) and not is_held(cache.launch(name, "alive.lock")):
-            freed += _delete(folder)
-    if everything and not is_held(cache.path("busy.lock")):
-        for folder in ("blobs", "envs", "prepared"):
-            freed += sum(_delete(cache.path(folder, entry)) for entry in os.listdir(cache.path(folder)))
-    return freed
+    with Lock(cache.path("start.lock")):
+        names = cache.names("launches") if everything else launches
+        folders = [cache.launch(name) for name in names if not is_held(cache.launch(name, "alive.lock"))]
+        if everything and not is_held(cache.path("busy.lock")):
+            for kept in ("blobs", "envs", "prepared"):
+                folders += [cache.path(kept, entry) for entry in os.listdir(cache.path(kept))]
+        return sum(map(_delete, folders))
 
 
 def _delete(path: str) -> int:
-    if not os.path.isdir(path):
-        size = os.path.getsize(path)
-        os.unlink(path)
+    if not os.path.isdir(path) or os.path.islink(path):
+        size = os.lstat(path).st_size if os.path.lexists(path) else 0
+        unlink(path)
         return size
-    size = sum(os.path.getsize(os.path.join(folder, file)) for folder, _, files in os.walk(path) for file in files)
+    size = sum(os.lstat(os.path.join(folder, file)).st_size for folder, _, files in os.walk(path) for file in files)
     shutil.rmtree(path, ignore_errors=True)
     return size
 

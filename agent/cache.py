@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import os
 import re
+import time
 from typing import Any, Dict, List, Optional
 
 from agent.schema import FaultError, decode, encode
@@ -14,6 +15,9 @@ DEFAULT = "~/.cache/fleetmark"
 CHUNK_BYTES = 1 << 20
 IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
 SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+MAX_DOCUMENT_BYTES = 16 << 20
+RETRY_S = 0.01
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Cache:
@@ -66,7 +70,7 @@ def _checked(pattern: Any, name: str) -> str:
 
 def disk_fault(error: OSError, path: str) -> FaultError:
     """Return the fault that an operating-system error on `path` amounts to."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in FULL:
         return FaultError(
             "disk_full", "no space left for {}".format(path), "free some space there, or set agent.cache_dir in inventory.yaml"
         )
@@ -87,14 +91,15 @@ def sha256_of(path: str) -> str:
 def write_json(path: str, value: Any) -> None:
     """Write a JSON document under a temporary name, then rename it into place."""
     temporary = "{}.{}.tmp".format(path, os.getpid())
+    content = encode(value) + b"\n"
     try:
         with open(temporary, "wb") as file:
-            file.write(encode(value) + b"\n")
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        _unlink(temporary)
+        unlink(temporary)
         raise disk_fault(error, path) from error
 
 
@@ -102,12 +107,13 @@ def read_json(path: str) -> Any:
     """Return the JSON document at `path`, or None if there is none that can be read."""
     try:
         with open(path, "rb") as file:
-            return decode(file.read(CHUNK_BYTES))
+            return decode(file.read(MAX_DOCUMENT_BYTES))
     except (OSError, ValueError):
         return None
 
 
-def _unlink(path: str) -> None:
+def unlink(path: str) -> None:
+    """Delete a file, if it is there and may be deleted."""
     with contextlib.suppress(OSError):
         os.unlink(path)
 
@@ -127,17 +133,22 @@ class Lock:
         except OSError as error:
             raise disk_fault(error, path) from error
 
-    def acquire(self, shared: bool = False, wait: bool = True) -> bool:
+    def acquire(self, wait: bool = True) -> bool:
         """Take the lock; False if it is held and `wait` is off."""
         try:
-            fcntl.flock(self.descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except (BlockingIOError, PermissionError):
             return False
         return True
 
-    def release(self) -> None:
-        """Give the lock back but keep the file open."""
-        fcntl.flock(self.descriptor, fcntl.LOCK_UN)
+    def acquire_within(self, seconds: float) -> bool:
+        """Take the lock, or give up after `seconds`: whoever looks whether it is held has it for a moment."""
+        end = time.monotonic() + seconds
+        while not self.acquire(wait=False):
+            if time.monotonic() > end:
+                return False
+            time.sleep(RETRY_S)
+        return True
 
     def close(self) -> None:
         """Close the file, which releases the lock unless a child process still has it."""
@@ -153,13 +164,27 @@ class Lock:
 
 def is_held(path: str) -> bool:
     """Tell whether some living process holds the lock at `path`."""
-    if not os.path.exists(path):
-        return False
-    lock = Lock(path)
+    return not _try_shared(path, fcntl.LOCK_NB)
+
+
+def wait_until_free(path: str) -> None:
+    """Sleep as long as some living process holds the lock at `path`."""
+    _try_shared(path, 0)
+
+
+def _try_shared(path: str, flags: int) -> bool:
+    """Take the lock for a moment, shared; False if it is held. A file that is not there is not held, and is not made."""
     try:
-        return not lock.acquire(shared=True, wait=False)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | flags)
+    except (BlockingIOError, PermissionError):
+        return False
     finally:
-        lock.close()
+        os.close(descriptor)
+    return True
 
 
 def boot_id(root: str = "/") -> str:

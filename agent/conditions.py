@@ -1,6 +1,7 @@
 """The device's state before and after a launch. psutil where the environment has it, /proc and /sys where not."""
 
 import glob
+import math
 import os
 import time
 from typing import Any, Dict, List, Optional, Tuple
@@ -11,23 +12,32 @@ from agent.schema import Conditions
 CPU_FREQUENCY = "sys/devices/system/cpu/cpu[0-9]*/cpufreq/"
 
 
+BACKGROUND_S = 0.1  # ten ticks of each processor
+
+
 def _psutil() -> Any:
     try:
         import psutil
-    except ImportError:
+    except Exception:  # noqa: BLE001 - built for another Python or system, it may fail in other ways than by being absent
         return None
     return psutil
 
 
 class Watch:
-    """Reads conditions; `cpu_busy_share` is the share of all processors' time in use since the reading before."""
+    """Reads conditions; `cpu_busy_share` is the share of all processors' time in use since the reading before.
+
+    The first reading looks at the background load for BACKGROUND_S.
+    """
 
     def __init__(self, root: str = "/") -> None:
         self.root = root
-        self._times = cpu_times(root)
+        self._times: Optional[Tuple[float, float]] = None
 
     def read(self, when: str) -> Conditions:
         """Return the conditions now; what cannot be read is None or empty."""
+        if self._times is None:
+            self._times = cpu_times(self.root)
+            time.sleep(BACKGROUND_S)
         before, self._times = self._times, cpu_times(self.root)
         return Conditions(
             when=when,
@@ -67,9 +77,6 @@ def _load_1m(root: str) -> Optional[float]:
 
 def memory_bytes(root: str, name: str) -> Optional[int]:
     """Return an entry of /proc/meminfo in bytes."""
-    psutil = _psutil() if root == "/" and name == "MemAvailable" else None
-    if psutil is not None:
-        return int(psutil.virtual_memory().available)
     try:
         with open(os.path.join(root, "proc/meminfo")) as file:
             return next((int(line.split()[1]) * 1024 for line in file if line.startswith(name + ":")), None)
@@ -79,17 +86,33 @@ def memory_bytes(root: str, name: str) -> Optional[int]:
 
 def temperatures(root: str = "/") -> Dict[str, float]:
     """Return degrees Celsius by sensor: psutil's sensors, else the thermal zones; implausible readings are left out."""
-    found: Dict[str, float] = {}
-    psutil = _psutil() if root == "/" else None
-    if psutil is not None and hasattr(psutil, "sensors_temperatures"):
-        for chip, entries in psutil.sensors_temperatures().items():
-            found.update({"{}/{}".format(chip, entry.label or at): float(entry.current) for at, entry in enumerate(entries)})
-    if not found:
-        for zone in sorted(glob.glob(os.path.join(root, "sys/class/thermal/thermal_zone*"))):
-            milli = _number(os.path.join(zone, "temp"))
-            if milli is not None:
-                found[first_line(os.path.join(zone, "type")) or os.path.basename(zone)] = milli / 1000
-    return {name: value for name, value in found.items() if -50 < value < 150}
+    found = (_sensors() if root == "/" else []) or _zones(root)
+    unique: Dict[str, float] = {}
+    for name, value in found:
+        placeholder = name.startswith("PMIC") and value == 100.0  # what a Jetson's PMIC always says
+        if -50 < value < 150 and not placeholder:
+            unique[name if name not in unique else "{} {}".format(name, len(unique))] = value
+    return unique
+
+
+def _sensors() -> List[Tuple[str, float]]:
+    psutil = _psutil()
+    try:
+        chips = psutil.sensors_temperatures().items()
+        return [
+            ("{}/{}".format(chip, entry.label or at), float(entry.current)) for chip, entries in chips for at, entry in enumerate(entries)
+        ]
+    except Exception:  # noqa: BLE001 - no psutil, or a sensor that fails it: missing data, not an error
+        return []
+
+
+def _zones(root: str) -> List[Tuple[str, float]]:
+    found: List[Tuple[str, float]] = []
+    for zone in sorted(glob.glob(os.path.join(root, "sys/class/thermal/thermal_zone*"))):
+        milli = _number(os.path.join(zone, "temp"))
+        if milli is not None:
+            found.append((first_line(os.path.join(zone, "type")) or os.path.basename(zone), milli / 1000))
+    return found
 
 
 def _clocks(root: str) -> Dict[str, float]:
@@ -109,6 +132,7 @@ def _governors(root: str) -> List[str]:
 
 def _number(path: str) -> Optional[float]:
     try:
-        return float(first_line(path) or "")
+        value = float(first_line(path) or "")
     except ValueError:
         return None
+    return value if math.isfinite(value) else None

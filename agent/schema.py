@@ -42,6 +42,7 @@ REASONS = (
 )
 
 MAX_DEPTH = 32
+MAX_WHOLE_FLOAT = 2**1000  # Python's ints have no bounds, its floats do
 
 
 class SchemaError(ValueError):
@@ -260,7 +261,8 @@ def cell_id(cell: Cell) -> str:
 def decode(text: Union[bytes, str]) -> Any:
     """JSON without NaN and infinity, at most MAX_DEPTH deep; raises SchemaError."""
     try:
-        value = json.loads(text.decode("utf-8") if isinstance(text, bytes) else text, parse_constant=_refuse_constant)
+        document = text.decode("utf-8") if isinstance(text, bytes) else text
+        value = json.loads(document, parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise SchemaError("not JSON: {}".format(error)) from None
     _check_depth(value, MAX_DEPTH)
@@ -269,6 +271,13 @@ def decode(text: Union[bytes, str]) -> Any:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError("{} is not a number that may cross the wire".format(name))
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):  # what 1e999 becomes
+        raise ValueError("a number is too large")
+    return value
 
 
 def _check_depth(value: Any, left: int) -> None:
@@ -291,7 +300,7 @@ def load(kind: Any, value: Any, where: str = "") -> Any:
         return [load(arguments[0], item, "{}[{}]".format(where, at)) for at, item in enumerate(value)]
     if origin is dict:
         _expect(isinstance(value, dict), where, "an object", value)
-        return {key: load(arguments[1], item, "{}.{}".format(where, key)) for key, item in value.items()}
+        return {key: load(arguments[1], item, "{}[{}]".format(where, _shown(key))) for key, item in value.items()}
     return _load_scalar(kind, value, where)
 
 
@@ -307,7 +316,7 @@ def _load_record(kind: Any, value: Any, where: str) -> Any:
     unknown = sorted(set(value) - set(kind._fields))
     missing = sorted(set(kind._fields) - set(value))
     if unknown or missing:
-        what = "unknown {}".format(unknown) if unknown else "missing {}".format(missing)
+        what = "unknown {}".format(_shown(unknown)) if unknown else "missing {}".format(missing)
         raise SchemaError("{}: {}".format(where or kind.__name__, what))
     hints = kind.__annotations__
     return kind(**{name: load(hints[name], value[name], "{}.{}".format(where or kind.__name__, name)) for name in kind._fields})
@@ -317,9 +326,15 @@ def _load_scalar(kind: Any, value: Any, where: str) -> Any:
     if kind is Any:
         return value
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        _expect(abs(value) <= MAX_WHOLE_FLOAT, where, "a finite float", value)
         return float(value)
     _expect(isinstance(value, kind) and (kind is bool or not isinstance(value, bool)), where, kind.__name__, value)
     return value
+
+
+def _shown(name: Any) -> str:
+    """What somebody else chose as a name, as it may stand in a message: short and in printable ASCII."""
+    return ascii(name)[:80]
 
 
 def _expect(good: bool, where: str, what: str, value: Any) -> None:

@@ -3,28 +3,35 @@
 import json
 import os
 import time
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
-from agent.cache import Cache, Lock, boot_id, is_held, read_json
+from agent.cache import FULL, Cache, boot_id, is_held, read_object, unlink, wait_until_free
 from agent.schema import PROTOCOL, FaultError
 
 POLL_S = (0.01, 0.02, 0.05, 0.1)
+RESERVE_BYTES = 128 << 10
 
 
 class Spool:
-    """The writing end. While `held`, events stay in memory, so that nothing is written in a measuring window."""
+    """The writing end, in a launch's `folder`. While `held`, events stay in memory, so that nothing is written in a measuring window.
 
-    def __init__(self, path: str) -> None:
-        self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - closed by close()
-        self._waiting: List[bytes] = []
+    A reserve is kept on the disk: when it is full, `error` says so, and the last words of the launch still fit.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.error: Optional[OSError] = None
+        self._reserve = os.path.join(folder, "reserve")
+        _allocate(self._reserve)
+        self._file = open(os.path.join(folder, "events.jsonl"), "ab", buffering=0)  # noqa: SIM115 - closed by close()
+        self._waiting = bytearray()
         self._held = False
         self._seq = 0
 
     def write(self, kind: str, data: Dict[str, Any]) -> None:
-        """Append one event, stamped with the next number and the monotonic clock."""
+        """Append one event, stamped with the next number and the monotonic clock; raises OSError if not even the reserve is left."""
         event = {"v": PROTOCOL, "seq": self._seq, "t": time.monotonic(), "type": kind, "data": data}
         self._seq += 1
-        self._waiting.append(json.dumps(event, allow_nan=False).encode("ascii") + b"\n")
+        self._waiting += json.dumps(event, allow_nan=False).encode("ascii") + b"\n"
         if not self._held:
             self._flush()
 
@@ -39,52 +46,63 @@ class Spool:
         self.hold(False)
         os.fsync(self._file.fileno())
         self._file.close()
+        unlink(self._reserve)
 
     def _flush(self) -> None:
-        self._file.write(b"".join(self._waiting))
-        self._waiting = []
+        """Write all that waits, over as many calls as it takes; what a full disk refused goes on from there."""
+        while self._waiting:
+            try:
+                del self._waiting[: self._file.write(self._waiting)]
+            except OSError as error:
+                if self.error is not None:
+                    raise
+                self.error = error
+                unlink(self._reserve)
+
+
+def _allocate(path: str) -> None:
+    with open(path, "wb") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
+        except OSError as error:
+            if error.errno in FULL:
+                raise  # otherwise the file system cannot reserve, and we do without
 
 
 def follow(cache: Cache, launch: str, start: int) -> Iterator[bytes]:
     """Yield the spool's lines from event `start` on, until its end; a supervisor that is gone ends it with a line of type `lost`.
 
-    In a measuring window it sleeps on the supervisor's quiet lock: the device does nothing for us then.
+    In a measuring window it sleeps on the supervisor's quiet lock: the device does nothing for us then. The end comes from any `start`,
+    and only once the supervisor has made the spool last and is gone. Raises FaultError `protocol` for a launch that is not here.
     """
-    path = cache.launch(launch, "events.jsonl")
     if not os.path.exists(cache.launch(launch)):
         raise FaultError("protocol", "launch {} is not on this device".format(launch), "it is measured again", "follow")
-    return _follow(cache, launch, path, start)
+    return _follow(cache, launch, start)
 
 
-def _follow(cache: Cache, launch: str, path: str, start: int) -> Iterator[bytes]:
+def _follow(cache: Cache, launch: str, start: int) -> Iterator[bytes]:
+    alive, path = cache.launch(launch, "alive.lock"), cache.launch(launch, "events.jsonl")
     offset, idle = 0, 0
     while True:
-        running = is_held(cache.launch(launch, "alive.lock"))  # looked at before the file, so that a last line is not missed
+        running = is_held(alive)  # looked at before the file, so that a last line is not missed
         lines, offset = _read_lines(path, offset)
-        last = b""
         for line in lines:
-            last = line
-            if _field(line, "seq", -1) >= start:
+            ended = _field(line, "type", "") == "end"
+            if ended:
+                wait_until_free(alive)
+            if ended or _field(line, "seq", -1) >= start:
                 yield line
-        if _field(last, "type", "") == "end":
-            return
+            if ended:
+                return
         if not lines and not running:
             yield _lost(cache, launch)
             return
         idle = 0 if lines else idle + 1
-        _wait(cache, launch, idle)
+        time.sleep(POLL_S[min(idle, len(POLL_S) - 1)])
+        wait_until_free(cache.launch(launch, "quiet.lock"))
 
 
-def _wait(cache: Cache, launch: str, idle: int) -> None:
-    time.sleep(POLL_S[min(idle, len(POLL_S) - 1)])
-    quiet = cache.launch(launch, "quiet.lock")
-    if os.path.exists(quiet):
-        lock = Lock(quiet)
-        lock.acquire(shared=True)
-        lock.close()
-
-
-def _read_lines(path: str, offset: int) -> Any:
+def _read_lines(path: str, offset: int) -> Tuple[List[bytes], int]:
     """The whole lines after `offset`, and the offset behind them; a half-written line waits."""
     try:
         with open(path, "rb") as file:
@@ -104,7 +122,7 @@ def _field(line: bytes, name: str, default: Any) -> Any:
 
 
 def _lost(cache: Cache, launch: str) -> bytes:
-    written: Optional[Dict[str, Any]] = read_json(cache.launch(launch, "supervisor.json"))
-    rebooted = written is not None and written.get("boot_id") != boot_id()
+    written = read_object(cache.launch(launch, "supervisor.json"))
+    rebooted = bool(written) and written.get("boot_id") != boot_id()
     event = {"v": PROTOCOL, "seq": -1, "t": time.monotonic(), "type": "lost", "data": {"code": "rebooted" if rebooted else "crash"}}
     return json.dumps(event).encode("ascii") + b"\n"

@@ -3,248 +3,303 @@
 import contextlib
 import os
 import selectors
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from typing import Any, Dict, Optional
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from agent import VERSION, conditions, lease
-from agent.cache import Cache, Lock, boot_id, disk_fault, is_held, read_object, write_json
-from agent.schema import Fault, FaultError, LaunchSpec, SchemaError, decode, dump
+from agent import VERSION, blobs, conditions, lease, memory, worker
+from agent.cache import Cache, Lock, boot_id, disk_fault, is_held, read_object, unlink, write_json
+from agent.schema import Fault, FaultError, LaunchSpec, SchemaError, decode, dump, encode, load
 from agent.spool import Spool
 
 LOG_TAIL_BYTES = 16384
-MAX_LINE_BYTES = 1 << 20
-DEADLINE_GRACE_S = 5.0
-PASSED_ON = ("phase", "sample", "measure", "log", "fault")
+MAX_LINE_BYTES = 1 << 19
+MAX_EVENTS = 5000
+READ_BYTES = 65536
+MAX_PIPE_BYTES = 1 << 20
+GRACE_S = 5.0  # for a worker to end after its last word, or to be killed
+LEASE_MARGIN_S = 30.0  # for what a launch does before and after its deadline runs
+BUSY_S = 2.0  # for a supervisor that has written its end to be gone
+PASSED_ON = ("phase", "sample", "measure", "log")
+UNSTARTED = ".starting-"
+STARTED = b"started"
 
 
 def start(cache: Cache, spec: LaunchSpec) -> bool:
     """Start a launch in a process of its own session; False if a launch of that id had been started before.
 
-    Raises FaultError `busy` without a lease or while another launch runs here.
+    Once it is true, or the caller is killed, the launch's folder is there if and only if its supervisor has begun. Raises FaultError:
+    `busy` without a lease or while another launch runs here, `protocol` if a file is missing, `disk_full`, ...
     """
-    if os.path.isdir(cache.launch(spec.launch)):
-        return False
-    lease.extend(cache, spec.owner, spec.deadline_s + DEADLINE_GRACE_S)
-    busy = Lock(cache.path("busy.lock"))
-    if not busy.acquire(wait=False):
-        raise FaultError("busy", "another launch is running here", "wait until it is done", "start")
-    try:
-        os.mkdir(cache.launch(spec.launch), 0o700)
-        os.mkdir(cache.launch(spec.launch, "files"), 0o700)
-    except OSError as error:
-        raise disk_fault(error, cache.launch(spec.launch)) from error
-    alive = Lock(cache.launch(spec.launch, "alive.lock"))
-    alive.acquire()
-    write_json(cache.launch(spec.launch, "spec.json"), dump(spec))
-    write_json(cache.launch(spec.launch, "supervisor.json"), {"boot_id": boot_id(), "pid": 0})
-    _detach(cache, spec)
-    busy.close()  # the supervisor has inherited both locks
-    alive.close()
+    blobs.check(cache, spec)
+    with Lock(cache.path("start.lock")) as starting:
+        if os.path.isdir(cache.launch(spec.launch)):
+            return False
+        with contextlib.closing(Lock(cache.path("busy.lock"))) as busy:  # the supervisor inherits it
+            if not busy.acquire_within(BUSY_S):
+                raise FaultError("busy", "another launch is running here", "wait until it is done", "start")
+            lease.extend(cache, spec.owner, spec.deadline_s + LEASE_MARGIN_S)
+            _detach(cache, spec, [starting.descriptor, busy.descriptor])
     return True
 
 
-def _detach(cache: Cache, spec: LaunchSpec) -> None:
-    """Run the supervisor in a grandchild without terminal or standard streams; the caller goes on at once."""
-    if os.fork():
-        os.wait()
+def _detach(cache: Cache, spec: LaunchSpec, locks: List[int]) -> None:
+    """Run the supervisor in a grandchild, and wait until it has begun; raises the FaultError for which it could not."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whoever started us may have ignored it
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setsid()
+            if os.fork() == 0:
+                _begin(cache, spec, locks, writing)
+        finally:
+            os._exit(0)
+    os.close(writing)
+    os.waitpid(child, 0)
+    with open(reading, "rb") as pipe:
+        answer = pipe.read()
+    if answer != STARTED:
+        fault = (
+            load(Fault, decode(answer))
+            if answer
+            else Fault("crash", "start", "the supervisor could not be started", "see the system's log")
+        )
+        raise FaultError(fault.code, fault.message, fault.next, fault.phase)
+
+
+def _begin(cache: Cache, spec: LaunchSpec, locks: List[int], answer: int) -> None:
+    """Be the supervisor: prepare the launch's folder under another name, rename it, tell whoever waits, and run."""
+    _let_go([*locks, answer])
+    folder = cache.path("launches", UNSTARTED + spec.launch)
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.makedirs(os.path.join(folder, "files"), 0o700)
+        Lock(os.path.join(folder, "alive.lock")).acquire()
+        write_json(os.path.join(folder, "spec.json"), dump(spec))
+        write_json(os.path.join(folder, "supervisor.json"), {"boot_id": boot_id(), "pid": os.getpid()})
+        supervisor = Supervisor(cache, spec, folder)
+        os.rename(folder, cache.launch(spec.launch))
+    except (FaultError, OSError) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.write(answer, encode(error.fault if isinstance(error, FaultError) else disk_fault(error, folder).fault))
         return
-    os.setsid()
-    if os.fork():
-        os._exit(0)
+    with contextlib.suppress(BrokenPipeError):
+        os.write(answer, STARTED)
+    os.close(answer)
+    os.close(locks[0])
+    supervisor.run()
+
+
+def _let_go(keep: List[int]) -> None:
+    """Drop what came from whoever started us: standard streams, other descriptors, blocked or ignored signals."""
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)
-    status = 1
-    try:
-        Supervisor(cache, spec).run()
-        status = 0
-    finally:
-        os._exit(status)
+    for descriptor in map(int, os.listdir("/proc/self/fd")):
+        if descriptor > 2 and descriptor not in keep:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGCHLD, _notice)
+
+
+def _notice(*_: Any) -> None:
+    """A signal that only has to wake the selector."""
 
 
 def cancel(cache: Cache, launch: str) -> bool:
-    """End a running launch; False if it was not running. Its spool ends with status `cancelled`."""
-    if not is_held(cache.launch(launch, "alive.lock")):
+    """Tell a running launch to end; False if it was not running. Unless it was ending anyway, its spool ends with fault `cancelled`."""
+    pid = read_object(cache.launch(launch, "supervisor.json")).get("pid")
+    if not isinstance(pid, int) or not is_held(cache.launch(launch, "alive.lock")):
         return False
-    written = read_object(cache.launch(launch, "supervisor.json"))
-    pid = written.get("pid")
-    if isinstance(pid, int) and pid > 1 and written.get("boot_id") == boot_id():
-        os.kill(pid, signal.SIGTERM)
-        return True
-    return False
+    try:
+        os.kill(pid, signal.SIGUSR1)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 class Supervisor:
-    """One launch from its first event to its last."""
+    """One launch from its first event to its last. SIGUSR1 cancels it; SIGTERM, as in a shutdown, leaves a spool without its end."""
 
-    def __init__(self, cache: Cache, spec: LaunchSpec) -> None:
+    def __init__(self, cache: Cache, spec: LaunchSpec, folder: str) -> None:
         self.cache = cache
         self.spec = spec
-        self.spool = Spool(cache.launch(spec.launch, "events.jsonl"))
-        self.quiet = Lock(cache.launch(spec.launch, "quiet.lock"))
         self.phase = "spawn"
         self.fault: Optional[Fault] = None
         self.cancelled = False
-        self.worker: Optional[subprocess.Popen[bytes]] = None
+        self.worker: Optional["subprocess.Popen[bytes]"] = None
+        self.quiet: Optional[Lock] = None
         self.log = b""
         self.pending = b""
+        self.events = 0
+        signal.signal(signal.SIGUSR1, self._on_cancel)
+        self.spool = Spool(folder)
+        self.spool.write("hello", {"agent": VERSION, "boot_id": boot_id(), "wall_time_s": time.time(), "python": sys.version.split()[0]})
+        self._check_disk()
 
     def run(self) -> None:
         """Supervise the worker until it has ended, however it ends."""
-        signal.signal(signal.SIGTERM, self._on_cancel)
-        write_json(self.cache.launch(self.spec.launch, "supervisor.json"), {"boot_id": boot_id(), "pid": os.getpid()})
-        self.spool.write("hello", {"agent": VERSION, "boot_id": boot_id(), "wall_time_s": time.time(), "python": sys.version.split()[0]})
         if self.spec.environment:
             sys.path.append(self.cache.environment(self.spec.environment))  # for psutil
         watch = conditions.Watch()
-        self.spool.write("conditions", dump(watch.read("before")))
         try:
+            self.spool.write("conditions", dump(watch.read("before")))
             self._supervise()
         except FaultError as error:
-            self.fault = error.fault
-        except OSError as error:
-            self.fault = disk_fault(error, self.cache.root).fault
+            self._fail(error.fault)
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong here, the launch must have its end
+            self._fail(Fault("crash", self.phase, "the supervisor failed: {!r}".format(error)[:300], "report this as a bug"))
         self._end(watch)
 
-    def _supervise(self) -> None:
-        reading, writing = os.pipe()
-        self.worker = _spawn(self.cache, self.spec, writing)
-        os.close(writing)
-        assert self.worker.stderr is not None  # noqa: S101 - for the type checker: it is a pipe
-        with selectors.DefaultSelector() as selector:
-            selector.register(reading, selectors.EVENT_READ, self._on_events)
-            selector.register(self.worker.stderr, selectors.EVENT_READ, self._on_log)
-            self._loop(selector, time.monotonic() + self.spec.deadline_s)
-        os.close(reading)
-        self._reap()
+    def _fail(self, fault: Fault) -> None:
+        self.fault = self.fault or fault
 
-    def _loop(self, selector: selectors.BaseSelector, deadline: float) -> None:
-        while selector.get_map() and not self.cancelled:
-            left_s = deadline - time.monotonic()
+    def _supervise(self) -> None:
+        (events, events_end), (log, log_end), (woken, wake) = os.pipe(), os.pipe(), os.pipe()
+        for descriptor in (events, log, woken, wake):
+            os.set_blocking(descriptor, False)
+        signal.set_wakeup_fd(wake)
+        killed_before = memory.oom_kills()
+        try:
+            self.worker = worker.spawn(self.cache, self.spec, events_end, log_end)
+        finally:
+            os.close(events_end)
+            os.close(log_end)
+        try:
+            with selectors.DefaultSelector() as selector:
+                selector.register(events, selectors.EVENT_READ, self._on_events)
+                selector.register(log, selectors.EVENT_READ, self._on_log)
+                selector.register(woken, selectors.EVENT_READ, _notice)
+                self._watch(selector, time.monotonic() + self.spec.deadline_s)
+        finally:
+            status = self._end_worker()
+        _drain(log, self._on_log)
+        _drain(events, self._on_events)
+        if status != 0 and not self.cancelled:
+            self._fail(worker.death(status, self.phase, killed_before))
+        elif self.phase != "done":
+            self._fail(Fault("crash", self.phase, "the worker ended before its work was done", "see the log"))
+
+    def _watch(self, selector: selectors.BaseSelector, end: float) -> None:
+        """Take in what the worker says until it has ended or is to be ended."""
+        late = "deadline", "the launch took longer than {:g} s".format(self.spec.deadline_s), "raise the deadline, or measure less"
+        while not self.cancelled and not self._has_ended():
+            left_s = end - time.monotonic()
             if left_s <= 0:
-                message = "the launch took longer than its deadline of {:g} s".format(self.spec.deadline_s)
-                self.fault = Fault("deadline", self.phase, message, "raise the deadline, or choose a smaller profile")
-                return
+                code, message, next_step = late
+                raise FaultError(code, message, next_step, self.phase)
             for key, _ in selector.select(left_s):
-                descriptor = key.fd
-                text = os.read(descriptor, 65536)
-                if text:
-                    key.data(text)
-                else:
-                    selector.unregister(key.fileobj)
+                if _take(key.fd, key.data):
+                    continue
+                selector.unregister(key.fd)
+                if key.data == self._on_events:
+                    late = "timeout", "the worker closed its events but did not end", "see the log"
+                    end = min(end, time.monotonic() + GRACE_S)
+
+    def _has_ended(self) -> bool:
+        """Whether the worker has ended; it stays to be reaped, so that nobody else gets its number."""
+        assert self.worker is not None  # noqa: S101 - for the type checker
+        return os.waitid(os.P_PID, self.worker.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    def _end_worker(self) -> int:
+        """Kill whatever is left of the worker's group and return the worker's status; one that cannot be killed is left alone."""
+        assert self.worker is not None  # noqa: S101 - for the type checker
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.worker.pid, signal.SIGKILL)
+        try:
+            return self.worker.wait(GRACE_S)
+        except subprocess.TimeoutExpired:
+            self._fail(Fault("timeout", self.phase, "the worker cannot be killed: it is stuck in a driver", "reboot the device"))
+            return -signal.SIGKILL
 
     def _on_events(self, text: bytes) -> None:
-        lines = (self.pending + text).split(b"\n")
-        self.pending = lines.pop()
-        if len(self.pending) > MAX_LINE_BYTES:
-            raise FaultError("protocol", "the worker sent a line of over {} bytes".format(MAX_LINE_BYTES), "", self.phase)
+        *lines, self.pending = (self.pending + text).split(b"\n")
+        self.events += len(lines)
+        if max(map(len, [*lines, self.pending])) > MAX_LINE_BYTES or self.events > MAX_EVENTS:
+            raise FaultError("protocol", "the worker sends too much", "see the log", self.phase)
         for line in lines:
-            self._on_event(line)
+            kind, data = self._event(line)
+            if kind == "fault":
+                self._fail(load(Fault, data))
+            elif kind in PASSED_ON:
+                self._pass_on(kind, data)
 
-    def _on_event(self, line: bytes) -> None:
+    def _event(self, line: bytes) -> Tuple[str, Dict[str, Any]]:
         try:
-            event = decode(line)
-            kind, data = event["type"], event["data"]
-        except (SchemaError, KeyError, TypeError) as error:
-            raise FaultError("protocol", "the worker's events are garbled: {!r}".format(line[:80]), "", self.phase) from error
-        if kind not in PASSED_ON:
-            return
-        if kind == "phase":
-            self._on_phase(str(data.get("name")))
-        self.spool.write(kind, data)
-        if kind == "phase" and self.phase == "measure":
-            self.spool.hold(True)
+            event = load(Dict[str, Any], decode(line), "event")
+            return load(str, event["type"]), load(Dict[str, Any], event["data"])
+        except (SchemaError, KeyError) as error:
+            raise FaultError("protocol", "the worker's events are garbled: {!r}".format(line[:80]), "see the log", self.phase) from error
 
-    def _on_phase(self, name: str) -> None:
-        if self.phase == "measure":
-            self.quiet.release()
-            self.spool.hold(False)
-        if name == "measure":
+    def _pass_on(self, kind: str, data: Dict[str, Any]) -> None:
+        if kind == "phase":
+            self.phase = str(data.get("name"))[:40]
+        if self.phase == "measured" and self.quiet is not None:
+            self._hush(False)
+        self.spool.write(kind, data)
+        self._check_disk()
+        if self.phase == "warmup" and self.quiet is None:
+            self._hush(True)
+
+    def _hush(self, on: bool) -> None:
+        """Write nothing, and have followers sleep, from the warm-up on until the measuring window is over.
+
+        The lock is held before its file has its name: nobody can have taken it first.
+        """
+        path = self.cache.launch(self.spec.launch, "quiet.lock")
+        if on:
+            self.quiet = Lock(path + ".new")
             self.quiet.acquire()
-        self.phase = name
+            os.rename(path + ".new", path)
+        elif self.quiet is not None:
+            unlink(path)
+            self.quiet.close()
+            self.quiet = None
+        self.spool.hold(on)
+
+    def _check_disk(self) -> None:
+        if self.spool.error is not None:
+            raise disk_fault(self.spool.error, self.cache.root)
 
     def _on_log(self, text: bytes) -> None:
         self.log = (self.log + text)[-LOG_TAIL_BYTES:]
 
     def _on_cancel(self, *_: Any) -> None:
         self.cancelled = True
-        self._kill()
-
-    def _kill(self) -> None:
-        if self.worker is not None and self.worker.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.worker.pid, signal.SIGKILL)
-
-    def _reap(self) -> None:
-        """Wait for the worker; a death that nobody asked for and no fault explains is a crash, named by its signal."""
-        assert self.worker is not None  # noqa: S101 - for the type checker
-        if self.fault is None and not self.cancelled:
-            try:
-                self.worker.wait(DEADLINE_GRACE_S)
-            except subprocess.TimeoutExpired:
-                self.fault = Fault("timeout", self.phase, "the worker closed its events but did not end", "")
-        self._kill()
-        status = self.worker.wait()
-        if self.worker.stderr is not None:
-            self.worker.stderr.close()
-        if self.fault is None and not self.cancelled and status != 0:
-            self.fault = _death(status, self.phase)
 
     def _end(self, watch: "conditions.Watch") -> None:
-        self.quiet.release()
-        self.spool.hold(False)
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        self._hush(False)
         self.spool.write("conditions", dump(watch.read("after")))
         if self.log:
             self.spool.write("log", {"text": self.log.decode("utf-8", "replace")})
         if self.cancelled:
             self.fault = Fault("cancelled", self.phase, "the launch was cancelled", "fleetmark run --resume measures it again")
+        elif self.spool.error is not None:
+            self._fail(disk_fault(self.spool.error, self.cache.root).fault)
         if self.fault is not None:
             self.spool.write("fault", dump(self.fault))
         self.spool.write("end", {})
         self.spool.close()
 
 
-def _spawn(cache: Cache, spec: LaunchSpec, events: int) -> "subprocess.Popen[bytes]":
-    """The worker: a fresh process in its own session, the environment first on its path, no other Python settings."""
-    environ = worker_environ(cache, spec.environment, spec.environ)
-    command = [spec.python or sys.executable, os.path.abspath(sys.argv[0]), "worker", "--cache", cache.root]
-    command += ["--launch", spec.launch, "--events", str(events), "--spawned", repr(time.monotonic())]
+def _take(descriptor: int, use: Callable[[bytes], None]) -> bool:
+    """Hand on what can be read now; False at the end of the pipe."""
     try:
-        return subprocess.Popen(
-            command,
-            env=environ,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            pass_fds=(events,),
-            start_new_session=True,
-            cwd=cache.launch(spec.launch),
-        )
-    except OSError as error:
-        message = "cannot start {}: {}".format(command[0], error.strerror)
-        raise FaultError("no_python", message, "set agent.python in inventory.yaml", "spawn") from error
+        text = os.read(descriptor, READ_BYTES)
+    except BlockingIOError:
+        return True
+    use(text)
+    return bool(text)
 
 
-def worker_environ(cache: Cache, environment: str, extra: Dict[str, str]) -> Dict[str, str]:
-    """Return the environment variables of a process that runs a runtime: ours, less Python's, plus the device's and the environment."""
-    environ = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-    environ.update(extra)
-    if environment:
-        environ["PYTHONPATH"] = cache.environment(environment)
-        environ["PYTHONNOUSERSITE"] = "1"
-    return environ
-
-
-def _death(status: int, phase: str) -> Fault:
-    if status >= 0:
-        return Fault("crash", phase, "the worker ended with status {}".format(status), "see the log")
-    try:
-        name = signal.Signals(-status).name
-    except ValueError:
-        name = "signal {}".format(-status)
-    if -status == signal.SIGKILL:
-        return Fault("oom", phase, "the worker was killed by SIGKILL, as the kernel does when memory runs out", "try a smaller model")
-    return Fault("crash", phase, "the worker was killed by {}".format(name), "try another version of the runtime; see the log")
+def _drain(descriptor: int, use: Callable[[bytes], None]) -> None:
+    """Hand on what a pipe still holds; no more than it can, for a stray process may go on writing."""
+    for _ in range(MAX_PIPE_BYTES // READ_BYTES):
+        _take(descriptor, use)

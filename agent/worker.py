@@ -1,20 +1,27 @@
 """One launch in a fresh process: import the runtime, load the model, warm up, measure, evaluate, and emit what was seen."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import signal
+import subprocess
 import sys
 import time
 import traceback
-from typing import Any, Dict, Generator, List, Optional
+from typing import Any, Callable, Dict, Generator, List, Optional
 
 import backends
 from agent import feeds, memory, workloads
-from agent.cache import Cache, read_json
-from agent.schema import FaultError, LaunchSpec, Measurement, SampleFile, dump, load
+from agent.cache import FULL, Cache, disk_fault, read_json, unlink
+from agent.schema import Fault, FaultError, LaunchSpec, Measurement, SampleFile, dump, load
 
 MAX_OUTPUT_BYTES = 64 << 20
+# Of a launch's deadline, counted from the start of its process: when measuring and evaluating end at the latest, with what they have.
+MEASURE_UNTIL = 0.7
+EVALUATE_UNTIL = 0.9
+PR_SET_PDEATHSIG = 1
 
 
 class Worker:
@@ -29,29 +36,30 @@ class Worker:
 
     def emit(self, kind: str, data: Any) -> None:
         """Write one event to the supervisor."""
-        os.write(self.events, json.dumps({"type": kind, "data": dump(data)}, allow_nan=False).encode("ascii") + b"\n")
+        line = memoryview(json.dumps({"type": kind, "data": dump(data)}, allow_nan=False).encode("ascii") + b"\n")
+        while line:
+            line = line[os.write(self.events, line) :]
 
     def run(self) -> None:
         """Measure the launch; whatever goes wrong becomes a fault event."""
         try:
             self._run()
+            self._enter("done")
         except FaultError as error:
-            self._fault(error.fault.code, error.fault.message, error.fault.next)
-        except MemoryError:
-            self._fault("oom", "out of memory", "try a smaller model")
-        except Exception as error:  # noqa: BLE001 - anything a runtime raises is this launch's fault, told by its name
+            self._fault(error)
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - anything a runtime raises is this launch's fault
             traceback.print_exc()
-            self._fault("crash", "{}: {}".format(type(error).__name__, _one_line(str(error))), "see the log")
+            self._fault(_fault_of(error, self.cache))
 
-    def _fault(self, code: str, message: str, next_step: str) -> None:
-        self.emit("fault", {"code": code, "phase": self.phase, "message": message, "next": next_step})
+    def _fault(self, error: FaultError) -> None:
+        self.emit("fault", error.fault._replace(phase=self.phase))
 
     def _enter(self, phase: str) -> None:
         self.phase = phase
         self.emit("phase", {"name": phase})
 
     def _measure(self, metric: str, unit: str, value: float) -> None:
-        self.emit("measure", Measurement(metric, unit, [value]))
+        self.emit("measure", Measurement(metric, unit, [float(value)]))
 
     @contextlib.contextmanager
     def _cold(self, part: str) -> Generator[None, None, None]:
@@ -59,6 +67,10 @@ class Worker:
         begin = time.monotonic()
         yield
         self._measure("cold_start_{}_s".format(part), "s", time.monotonic() - begin)
+
+    def _left_s(self, share: float) -> float:
+        """Seconds until that share of the deadline has passed."""
+        return self.spawned_s + share * self.spec.deadline_s - time.monotonic()
 
     def _run(self) -> None:
         spec = self.spec
@@ -68,55 +80,74 @@ class Worker:
             backend.start(spec.options)
         self._enter("data")
         arrays = feeds.read(self.cache.blob(spec.data), spec.feeds)
-        observable = memory.reset_peak()
-        baseline = memory.peak_bytes()
         path = self._model_path()
+        samples = workloads.sample_buffer(spec.max_samples)
+        self._measure("loop_cost_s", "s", workloads.loop_cost_s())
+        self._measure_cached(path)
+        baseline = self._memory_baseline()
         with self._cold("load"):
             session = backend.load(backend.prepare(path, self.cache.path("prepared"), spec.options), spec.options)
         specs = session.inputs()
         arrays = feeds.named(arrays, specs)
-        session.bind(next(feeds.batches(arrays, specs)))
+        session.bind(feeds.first(arrays, specs))
         with self._cold("first_inference"):
             session.infer()
-        if spec.workload.name == "single_stream":
-            self._single_stream(session)
+        window = self._single_stream(session, samples) if spec.workload.name == "single_stream" else None
         peak = memory.peak_bytes()
-        if observable and peak is not None and baseline is not None:
-            self._measure("peak_memory_bytes", "B", float(peak - baseline))
+        if baseline is not None and peak is not None:
+            self._measure("peak_memory_bytes", "B", peak - baseline)
+        if window is not None:
+            self._tell(window)
         self.emit("phase", {"name": "details", "details": session.details()})
         if spec.evaluate:
             self._evaluate(session, arrays)
         session.close()
 
+    def _measure_cached(self, path: str) -> None:
+        share = memory.cached_share(path)
+        if share is not None:
+            self._measure("model_cached_share", "1", share)
+
+    def _memory_baseline(self) -> Optional[int]:
+        """The resident set with runtime, data and sample buffer but without the model; None where it cannot be observed."""
+        memory.trim()
+        return memory.peak_bytes() if memory.reset_peak() else None
+
     def _model_path(self) -> str:
         """The artifact's files under the names that the runtime expects, linked to the blobs; the first is the one to open."""
         folder = self.cache.launch(self.spec.launch, "model")
         os.makedirs(folder, exist_ok=True)
-        paths = [os.path.join(folder, os.path.basename(file.name)) for file in self.spec.artifact.files]
+        paths = [os.path.join(folder, file.name) for file in self.spec.artifact.files]
         for file, path in zip(self.spec.artifact.files, paths):
-            if not os.path.exists(self.cache.blob(file.sha256)):
-                raise FaultError("protocol", "the artifact's {} was not uploaded".format(file.name), "run again", "load")
             os.symlink(self.cache.blob(file.sha256), path)
         return paths[0]
 
-    def _single_stream(self, session: backends.Session) -> None:
+    def _single_stream(self, session: backends.Session, samples: Any) -> workloads.Window:
         spec = self.spec
-        self._measure("loop_cost_s", "s", workloads.loop_cost_s())
         self._enter("warmup")
-        queries, seconds = workloads.warm_up(session.infer, spec.warmup_min_s, spec.warmup_min_queries, spec.warmup_max_s)
-        self._measure("warmup_queries", "1", queries)
-        self._measure("warmup_s", "s", seconds)
+        warm_up_s = min(spec.warmup_max_s, self._left_s(MEASURE_UNTIL) / 2)
+        warm = workloads.warm_up(session.infer, spec.warmup_min_s, spec.warmup_min_queries, warm_up_s)
+        self._measure("warmup_queries", "1", warm.queries)
+        self._measure("warmup_s", "s", warm.seconds)
+        self._measure("warmup_settled", "1", warm.settled)
         self._enter("measure")
+        longest_s = self._left_s(MEASURE_UNTIL)
         processor_s = time.process_time()
-        window = workloads.single_stream(session.infer, spec.min_duration_s, spec.min_queries, spec.deadline_s, spec.max_samples)
+        window = workloads.single_stream(session.infer, spec.min_duration_s, spec.min_queries, longest_s, samples)
         processor_s = time.process_time() - processor_s
         self._enter("measured")
-        self._measure("queries", "1", float(window.queries))
-        self._measure("window_s", "s", window.window_ns / 1e9)
         self._measure("cpu_time_s", "s", processor_s)
+        return window
+
+    def _tell(self, window: workloads.Window) -> None:
+        self._measure("queries", "1", window.queries)
+        self._measure("window_s", "s", window.window_ns / 1e9)
+        if not window.whole:
+            self._measure("window_cut_short", "1", 1)
+        content = window.latency_ns.tobytes()
         if sys.byteorder == "big":
-            window.latency_ns.byteswap()
-        self._file("latency_ns", "ns", "int64", [len(window.latency_ns)], window.stride, window.latency_ns.tobytes())
+            content = b"".join(content[at : at + 8][::-1] for at in range(0, len(content), 8))
+        self._file("latency_ns", "ns", "int64", [len(window.latency_ns)], window.stride, content)
 
     def _evaluate(self, session: backends.Session, arrays: Dict[str, Any]) -> None:
         """Run every sample; the outputs travel as float32 files, one for each output, samples on axis 0."""
@@ -125,32 +156,122 @@ class Worker:
         self._enter("evaluate")
         kept: Dict[str, List[Any]] = {}
         size_bytes = 0
-        for batch in feeds.batches(arrays, session.inputs()):
+        specs = session.inputs()
+        until = EVALUATE_UNTIL if self.spec.workload.name in workloads.NAMES else 1.0
+        for batch in feeds.batches(arrays, specs):
+            if size_bytes > MAX_OUTPUT_BYTES or self._left_s(until) < 0:
+                self._measure("evaluation_cut_short", "1", 1)
+                break
             session.bind(batch)
             session.infer()
             for name, value in session.outputs().items():
                 kept.setdefault(name, []).append(numpy.asarray(value, dtype="<f4"))
                 size_bytes += value.size * 4
-            if size_bytes > MAX_OUTPUT_BYTES:
-                break
+        size = feeds.batch_size(arrays, specs)
         for at, (name, values) in enumerate(kept.items()):
-            whole = numpy.concatenate(values) if values[0].ndim else numpy.stack(values)
+            whole = numpy.concatenate(values) if values[0].shape[:1] == (size,) else numpy.stack(values)
             self._file("output_{}".format(at), name, "float32", list(whole.shape), 1, whole.tobytes())
 
     def _file(self, metric: str, unit: str, dtype: str, shape: List[int], stride: int, content: bytes) -> None:
         sha256 = hashlib.sha256(content).hexdigest()
-        with open(self.cache.launch(self.spec.launch, "files", sha256), "wb") as file:
-            file.write(content)
+        path = self.cache.launch(self.spec.launch, "files", sha256)
+        try:
+            with open(path, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            unlink(path)
+            raise
         self.emit("sample", SampleFile(metric, unit, dtype, shape, stride, sha256, len(content)))
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:300]
+def _fault_of(error: BaseException, cache: Cache) -> FaultError:
+    text = " ".join(str(error).split())[:300]
+    if isinstance(error, MemoryError) or "bad_alloc" in text:
+        return FaultError("oom", "out of memory: {}".format(text), "try a smaller model")
+    if isinstance(error, OSError) and error.errno in FULL:
+        return disk_fault(error, cache.root)
+    return FaultError("crash", "{}: {}".format(type(error).__name__, text), "see the log")
 
 
 def run(cache: Cache, launch: str, events: int, spawned_s: float) -> None:
-    """Run the launch whose spec.json lies in the agent's folder; `events` is the descriptor that the supervisor reads."""
+    """Run the launch whose spec.json lies in the agent's folder; `events` is the descriptor that the supervisor reads. Does not return.
+
+    The process ends without the runtime's own cleaning up, which may crash or hang when all is done.
+    """
     os.dup2(2, 1)  # a chatty runtime must not write anywhere but to the log
     os.set_inheritable(events, False)
     document: Optional[Any] = read_json(cache.launch(launch, "spec.json"))
     Worker(cache, load(LaunchSpec, document), events, spawned_s).run()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(0)
+
+
+def spawn(cache: Cache, spec: LaunchSpec, events: int, log: int) -> "subprocess.Popen[bytes]":
+    """Start a launch's worker: a process in its own session that dies with us, `log` as its standard output and error."""
+    python = spec.python or sys.executable
+    command: List[Any] = [python.encode("utf-8", "surrogateescape"), os.path.abspath(sys.argv[0]), "worker", "--cache", cache.root]
+    command += ["--launch", spec.launch, "--events", str(events), "--spawned", repr(time.monotonic())]
+    try:
+        return subprocess.Popen(
+            command,
+            env=environ(cache, spec.environment, spec.environ),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=(events,),
+            start_new_session=True,
+            preexec_fn=_dies_with_parent(),
+            cwd=cache.launch(spec.launch),
+        )
+    except (OSError, ValueError) as error:
+        code = "oom" if isinstance(error, OSError) and error.errno in (errno.ENOMEM, errno.EAGAIN) else "no_python"
+        message = "cannot start {}: {}".format(python, getattr(error, "strerror", error))
+        raise FaultError(code, message, "set agent.python in inventory.yaml", "spawn") from error
+
+
+def _dies_with_parent() -> Callable[[], Any]:
+    import ctypes
+
+    control = ctypes.CDLL(None).prctl
+    return lambda: control(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def environ(cache: Cache, environment: str, extra: Dict[str, str]) -> Dict[bytes, bytes]:
+    """Return the environment variables of a process that runs a runtime: ours, less Python's, plus the device's and the environment.
+
+    The locale is the same everywhere: some runtimes read numbers by it, and Python 3.6 file names.
+    """
+    found = {name: value for name, value in os.environb.items() if not name.startswith(b"PYTHON")}
+    found[b"LC_ALL"] = b"C.UTF-8"
+    found.update({name.encode("utf-8"): value.encode("utf-8") for name, value in extra.items()})
+    if environment:
+        paths = [os.fsencode(cache.environment(environment)), found.get(b"PYTHONPATH", b"")]
+        found[b"PYTHONPATH"] = b":".join(path for path in paths if path)
+        found[b"PYTHONNOUSERSITE"] = b"1"
+    return found
+
+
+def death(status: int, phase: str, oom_kills_before: Optional[int]) -> Fault:
+    """Return what a worker's exit status other than 0 means. SIGKILL counts as `oom` unless the kernel denies it."""
+    message = "the worker ended {}".format(ending(status))
+    if status == -signal.SIGKILL and (oom_kills_before is None or memory.oom_kills() != oom_kills_before):
+        return Fault("oom", phase, "{}, as the kernel does when memory runs out".format(message), "try a smaller model")
+    next_step = {
+        -signal.SIGKILL: "somebody killed it, not the kernel for want of memory: look for limits on the device",
+        # numpy 1.19 on a Jetson Nano
+        -signal.SIGILL: "set OPENBLAS_CORETYPE: ARMV8 under agent.env, or try another version of the runtime",
+    }
+    return Fault("crash", phase, message, next_step.get(status, "see the log, or try another version of the runtime"))
+
+
+def ending(status: int) -> str:
+    """Say how a process ended: by its exit status, or by the signal that killed it."""
+    if status >= 0:
+        return "with status {}".format(status)
+    try:
+        return "by {}".format(signal.Signals(-status).name)
+    except ValueError:
+        return "by signal {}".format(-status)

@@ -3,19 +3,31 @@
 import gc
 import time
 from array import array
-from typing import Any, Callable, List, NamedTuple
+from typing import Any, Callable, List, NamedTuple, Tuple
 
 NAMES = ("single_stream",)
 PROBE_LOOPS = 20000
+STEADY_SHARE = 0.05
+MEDIAN_OF = 1000
+THIN_AT_ONCE = 4096
+
+
+class WarmUp(NamedTuple):
+    """What warming up took; `settled` unless it ended at its limit before the median was stable."""
+
+    queries: int
+    seconds: float
+    settled: bool
 
 
 class Window(NamedTuple):
-    """A measured window: latencies in ns (every `stride`-th query), all queries, and the window's length in ns."""
+    """A measured window: latencies in ns (every `stride`-th query), all queries, the window's length in ns, whether it met its minima."""
 
-    latency_ns: Any  # array('q')
+    latency_ns: Any  # memoryview of 'q'
     queries: int
     window_ns: int
     stride: int
+    whole: bool
 
 
 def _seconds_clock_ns() -> int:
@@ -25,23 +37,45 @@ def _seconds_clock_ns() -> int:
 clock_ns: Callable[[], int] = getattr(time, "perf_counter_ns", _seconds_clock_ns)  # Python 3.6 has no perf_counter_ns
 
 
-def warm_up(infer: Callable[[], None], min_s: float, min_queries: int, max_s: float) -> List[float]:
-    """Run until both minima are met, or `max_s` has passed after the first query; return (queries, seconds)."""
-    begin = time.perf_counter()
-    queries, passed = 0, 0.0
-    while (passed < min_s or queries < min_queries) and (passed < max_s or queries == 0):
+def warm_up(infer: Callable[[], None], min_s: float, min_queries: int, max_s: float) -> WarmUp:
+    """Run until both minima are met and the median is stable, or until `max_s` has passed after the first query.
+
+    It runs in blocks of half the minima and is stable once the medians of two blocks on end differ by at most STEADY_SHARE.
+    """
+    begin = clock_ns()
+    limit = begin + int(max_s * 1e9)
+    queries, last, settled = 0, 0.0, False
+    while not settled and (queries == 0 or clock_ns() < limit):
+        ran, median = _block(infer, int(min_s * 5e8), -(-min_queries // 2), limit)
+        settled = queries > 0 and abs(median - last) <= STEADY_SHARE * last
+        queries, last = queries + ran, median
+    return WarmUp(queries, (clock_ns() - begin) / 1e9, settled)
+
+
+def _block(infer: Callable[[], None], min_ns: int, min_queries: int, limit: int) -> Tuple[int, float]:
+    """Run at least once and until both minima are met, or to the limit; return how often, and the median of the last runs in ns."""
+    recent: List[int] = []
+    begin = end = clock_ns()
+    ran = 0
+    while ran == 0 or ((end - begin < min_ns or ran < min_queries) and end < limit):
+        start = clock_ns()
         infer()
-        queries += 1
-        passed = time.perf_counter() - begin
-    return [float(queries), passed]
+        end = clock_ns()
+        recent[ran % MEDIAN_OF : ran % MEDIAN_OF + 1] = [end - start]
+        ran += 1
+    return ran, float(sorted(recent)[len(recent) // 2])
 
 
-def single_stream(infer: Callable[[], None], min_s: float, min_queries: int, max_s: float, max_samples: int) -> Window:
+def sample_buffer(max_samples: int) -> "array[int]":
+    """Return room for so many latencies, at least one, its memory touched."""
+    return array("q", bytes(8 * max(1, max_samples)))
+
+
+def single_stream(infer: Callable[[], None], min_s: float, min_queries: int, max_s: float, samples: "array[int]") -> Window:
     """Measure one query after the other until both minima are met, or until `max_s`; garbage collection is off meanwhile.
 
-    Of more than `max_samples` queries every second, then every fourth (and so on) is kept.
+    Latencies go to `samples`; of more queries than fit there, every second, then every fourth (and so on) is kept.
     """
-    samples = array("q", bytes(8 * max_samples))
     collecting = gc.isenabled()
     gc.collect()
     gc.disable()
@@ -52,11 +86,11 @@ def single_stream(infer: Callable[[], None], min_s: float, min_queries: int, max
             gc.enable()
 
 
-def _loop(infer: Callable[[], None], min_ns: int, min_queries: int, max_ns: int, samples: Any) -> Window:
+def _loop(infer: Callable[[], None], min_ns: int, min_queries: int, max_ns: int, samples: "array[int]") -> Window:
     clock, room = clock_ns, len(samples)
     stride, kept, query = 1, 0, 0
     begin = end = clock()
-    while (end - begin < min_ns or query < min_queries) and end - begin < max_ns:
+    while query == 0 or ((end - begin < min_ns or query < min_queries) and end - begin < max_ns):
         start = clock()
         infer()
         end = clock()
@@ -67,19 +101,22 @@ def _loop(infer: Callable[[], None], min_ns: int, min_queries: int, max_ns: int,
                 samples[kept] = end - start
                 kept += 1
         query += 1
-    return Window(samples[:kept], query, end - begin, stride)
+    whole = end - begin >= min_ns and query >= min_queries
+    return Window(memoryview(samples)[:kept], query, end - begin, stride, whole)
 
 
-def _thin(samples: Any) -> int:
-    """Keep every second sample, in place; return how many there are then."""
-    half = samples[::2]
-    samples[: len(half)] = half
-    return len(half)
+def _thin(samples: "array[int]") -> int:
+    """Keep every second sample, in place and with little memory; return how many there are then."""
+    half = -(-len(samples) // 2)
+    for at in range(0, half, THIN_AT_ONCE):
+        upto = min(at + THIN_AT_ONCE, half)
+        samples[at:upto] = samples[2 * at : 2 * upto : 2]
+    return half
 
 
 def loop_cost_s(loops: int = PROBE_LOOPS) -> float:
     """Return the median time that the loop itself adds to a latency, in seconds, measured on a call that does nothing."""
-    window = single_stream(_nothing, 0.0, loops, 1.0, loops)
+    window = single_stream(_nothing, 0.0, loops, 1.0, sample_buffer(loops))
     return sorted(window.latency_ns)[len(window.latency_ns) // 2] / 1e9
 
 
