@@ -7,9 +7,12 @@ from typing import Any
 import backends
 from agent import workloads
 from agent.schema import Fault, Workload
+from compress import recipes
+from controller.choices import BackendChoice, WorkloadChoice
+from controller.errors import FleetmarkError
 from controller.inventory import Device
 from controller.profiles import Profile
-from controller.suite import BackendChoice, Model, Suite, WorkloadChoice
+from controller.suite import Model, Suite
 
 LAUNCH_OVERHEAD_S = 1.2  # process start, import and load of a small model; measured on a laptop
 
@@ -29,15 +32,28 @@ class PlannedCell:
 
 
 def plan(suite: Suite, devices: Sequence[Device]) -> list[PlannedCell]:
-    """Give every cell of the suite on these devices, in the order of the files."""
-    return [
-        _cell(device, name, model, recipe, backend, workload)
+    """Give every cell of the suite on these devices, in the order of the files; raises FleetmarkError for a recipe that nobody has.
+
+    A backend that `auto` stands for has cells only of models that it fits; one that was named has them with the reason.
+    """
+    for recipe in suite.recipes:
+        _check_recipe(recipe)
+    found = [
+        (automatic, _cell(device, name, model, recipe, backend, workload))
         for device in devices
         for name, model in suite.models.items()
         for recipe in suite.recipes
-        for backend in _backends(suite, device)
+        for automatic, backend in _backends(suite, device)
         for workload in suite.workloads
     ]
+    return [cell for automatic, cell in found if not (automatic and cell.fault and cell.fault.code == "convert_fail")]
+
+
+def _check_recipe(name: str) -> None:
+    try:
+        recipes.get(name)
+    except recipes.UnknownRecipeError as error:
+        raise FleetmarkError(str(error), next="mend `recipes:` in the suite, or --recipe") from error
 
 
 def estimated_s(cells: Sequence[PlannedCell], profile: Profile, launches: int) -> float:
@@ -49,12 +65,13 @@ def estimated_s(cells: Sequence[PlannedCell], profile: Profile, launches: int) -
     return max(by_device.values(), default=0) * launches * launch_s
 
 
-def _backends(suite: Suite, device: Device) -> Iterator[BackendChoice]:
+def _backends(suite: Suite, device: Device) -> Iterator[tuple[bool, BackendChoice]]:
+    """The backends to measure on a device, each with whether `auto` stands for it; of named ones those that the device has."""
     for choice in suite.backends:
         if choice.name == "auto":
-            yield from (BackendChoice(name=name, options=choice.options) for name in device.backends or backends.NAMES)
+            yield from ((True, BackendChoice(name=name, options=choice.options)) for name in device.backends or backends.NAMES)
         elif not device.backends or choice.name in device.backends:
-            yield choice
+            yield False, choice
 
 
 def _cell(device: Device, name: str, model: Model, recipe: str, backend: BackendChoice, workload: WorkloadChoice) -> PlannedCell:

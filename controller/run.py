@@ -37,6 +37,7 @@ class Request:
     suite: Suite
     name: str  # the suite's path, or the model's
     devices: Sequence[Device]
+    planned: Sequence[PlannedCell]
     launches: int
     document: Mapping[str, Any]
     wheelhouse: Path | None = None
@@ -64,9 +65,12 @@ def new_id() -> str:
 def request(
     suite: Suite, name: str, devices: Sequence[Device], launches: int | None, document: Mapping[str, Any], wheelhouse: Path | None
 ) -> Request:
-    """Give the request for a suite on these devices; raises FleetmarkError for a profile that cannot be run."""
+    """Give the request for a suite on these devices; raises FleetmarkError for a profile or recipe that cannot be run, or no cell at all."""
     count = launches or suite.launches or profiles.get(suite.profile).launches
-    return Request(suite, name, devices, count, document, wheelhouse)
+    planned = planning.plan(suite, devices)
+    if not planned:
+        raise FleetmarkError("the suite gives no cells on these devices", next="name backends that the devices have and the models fit")
+    return Request(suite, name, devices, planned, count, document, wheelhouse)
 
 
 def execute(request: Request, store: Store, listener: Listener, resume: RunRow | None, on_plan: Callable[[int], None]) -> str:
@@ -74,11 +78,8 @@ def execute(request: Request, store: Store, listener: Listener, resume: RunRow |
 
     KeyboardInterrupt passes through with all that is done in the store.
     """
-    planned = planning.plan(request.suite, request.devices)
-    if not planned:
-        raise FleetmarkError("the suite gives no cells on these devices", next="fleetmark plan SUITE shows what it would run")
-    prepared = variants.prepare(request.suite.models, planned, cache_folder(), listener.say)
-    matrix = _matrix(planned, prepared)
+    prepared = variants.prepare(request.suite.models, request.planned, cache_folder(), listener.say)
+    matrix = _matrix(request.planned, prepared)
     run_id = resume.id if resume else new_id()
     if resume:
         _check_same(store.load_run(run_id), matrix)

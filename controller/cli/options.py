@@ -5,9 +5,7 @@ from typing import Annotated
 
 import typer
 
-Inventory = Annotated[
-    Path, typer.Option("--inventory", "-i", envvar="FLEETMARK_INVENTORY", help="The devices.")
-]
+Inventory = Annotated[Path, typer.Option("--inventory", "-i", envvar="FLEETMARK_INVENTORY", help="The devices.")]
 Select = Annotated[
     list[str] | None,
     typer.Option("--select", "-l", help="Which devices: names, groups, key=value tags, all; ! negates. Several add up.", metavar="SEL"),

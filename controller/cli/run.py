@@ -39,7 +39,7 @@ def plan(
     from controller import profiles
 
     request = _request(_ask(suite, select, inventory, profile, launches), None)
-    cells = planning.plan(request.suite, request.devices)
+    cells = request.planned
     seconds = planning.estimated_s(cells, profiles.get(request.suite.profile), request.launches)
     rows = [
         {
@@ -128,15 +128,22 @@ def _request(asked: dict[str, Any], wheelhouse: Path | None) -> "Request":
 
 def _single(target: Path, asked: dict[str, Any]) -> "Suite":
     """The suite of one model that was named on the command line."""
-    from controller.suite import BackendChoice, Model, Suite, WorkloadChoice
+    from controller.choices import BackendChoice, WorkloadChoice
+    from controller.errors import FleetmarkError
+    from controller.inventory import known_backends
+    from controller.suite import Model, Suite
 
+    chosen = tuple(asked.get("backends") or ["auto"])
+    unknown = set(chosen) - {"auto", *known_backends()}
+    if unknown:
+        raise FleetmarkError(f"no backend is called {min(unknown)!r}", next=f"use {', '.join(known_backends())} or auto")
     tflite, data = (Path(asked[key]) if asked.get(key) else None for key in ("tflite", "data"))
     model = Model.model_construct(source=target, tflite=tflite, data=data, inputs={}, task="classification" if data else "none")
     return Suite(
         models={target.stem: model},
         recipes=tuple(asked.get("recipes") or ["fp32"]),
         devices=("all",),
-        backends=tuple(BackendChoice(name=name) for name in asked.get("backends") or ["auto"]),
+        backends=tuple(BackendChoice(name=name) for name in chosen),
         workloads=(WorkloadChoice("single_stream"),),
         profile="quick",
         launches=None,
