@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from agent.schema import Conditions
 from reports import format as fmt
 from reports import text
-from reports.figures import counted
+from reports.figures import DISAGREE, counted
 from reports.labels import sentence_name
 from reports.records import CellRecord, LaunchRecord, RunRecord
 from reports.statistics import FEWEST_LAUNCHES
-from reports.table import Row, heads
+from reports.table import Row, emulated, heads
 
 _PROFILES = {
     "quick": "at least 0.5 s and 100 queries a launch: a first look. Decide with --profile standard.",
@@ -72,7 +72,7 @@ def device_states(run: RunRecord) -> list[DeviceState]:
     launches: dict[str, list[LaunchRecord]] = {}
     for record in run.cells:
         launches.setdefault(record.cell.device, []).extend(record.launches)
-    return [_state(device, found) for device, found in launches.items() if found]
+    return [_state(_named(run, device), found) for device, found in launches.items() if found]
 
 
 def _footing(record: CellRecord, row: Row) -> Footing:
@@ -104,7 +104,7 @@ def _checks(run: RunRecord, table: Sequence[Row], valid: Sequence[Footing]) -> I
     yield from _small(table)
     yield from _uncounted(run)
     yield from _loop_cost(valid)
-    apart = len({row.cell for row in table if row.value is not None and "outside the interval" in row.message})
+    apart = len({row.cell for row in table if row.message == DISAGREE})
     if apart:
         yield Check(False, f"In {_cells(apart)} a pooled value lies outside the interval of its launches: the launches disagree.")
 
@@ -141,7 +141,7 @@ def _state(device: str, launches: Sequence[LaunchRecord]) -> DeviceState:
     before = [launch.before for launch in launches if launch.before]
     around = before + [launch.after for launch in launches if launch.after]
     return DeviceState(
-        device=text.line(device),
+        device=device,
         launches=len(launches),
         load=_range(before, lambda state: [state.load_1m], lambda load: f"{load:.2f}"),
         busy=_range(before, lambda state: [state.cpu_busy_share], fmt.percent),
@@ -150,6 +150,10 @@ def _state(device: str, launches: Sequence[LaunchRecord]) -> DeviceState:
         governors=", ".join(sorted({governor for state in around for governor in state.governors})),
         memory=_range(around, lambda state: [state.memory_available_bytes], lambda size: fmt.value("size_bytes", size)),
     )
+
+
+def _named(run: RunRecord, device: str) -> str:
+    return text.line(device) + (" (emulated)" if emulated(run, device) else "")
 
 
 def _range(states: Sequence[Conditions], read: Callable[[Conditions], Iterable[float | None]], shown: Callable[[float], str]) -> str:

@@ -1,6 +1,5 @@
 """A cell's figures: each metric's value, interval and n, computed on read from the raw values of its launches."""
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +19,7 @@ from reports.statistics import (
 )
 
 REFERENCE = "fp32"
+DISAGREE = "the pooled value lies outside the interval of its launches: they disagree"
 
 Correct = NDArray[np.float64]
 
@@ -49,14 +49,14 @@ def counted(record: CellRecord) -> tuple[LaunchRecord, ...]:
 
 def correct_of(record: CellRecord) -> Correct | None:
     """Which evaluation samples were answered right, 0 or 1 each, from the first launch that was evaluated."""
-    return next((launch.values["correct"] for launch in counted(record) if len(launch.values.get("correct", ()))), None)
+    return next((launch.values["correct"] for launch in _with(counted(record), "correct")), None)
 
 
 def figures(record: CellRecord, reference: Correct | None) -> Iterator[Figure]:
     """All figures that a cell's launches give; `reference` is `correct_of` the uncompressed model on the same device and backend."""
     launches = counted(record)
-    yield from _latencies([launch for launch in launches if "latency_s" in launch.values])
-    yield from _throughput([launch for launch in launches if {"queries", "window_s"} <= set(launch.values)])
+    yield from _latencies(_with(launches, "latency_s"))
+    yield from _throughput([launch for launch in _with(launches, "queries", "window_s") if _single(launch, "window_s") > 0])
     yield from _peak_memory(launches)
     if record.size_bytes is not None:
         yield Figure("size_bytes", float(record.size_bytes), n=1)
@@ -91,14 +91,14 @@ def _throughput(launches: Sequence[LaunchRecord]) -> Iterator[Figure]:
 
 def _cold_start(launches: Sequence[LaunchRecord]) -> Iterator[Figure]:
     """The sum and its parts, from the launches in which every part was timed."""
-    whole = [launch for launch in launches if set(COLD_START_PARTS) <= set(launch.values)]
+    whole = _with(launches, *COLD_START_PARTS)
     yield from _mean("cold_start_s", whole, [sum(_single(launch, part) for part in COLD_START_PARTS) for launch in whole])
     for part in COLD_START_PARTS:
         yield from _mean(part, whole, [_single(launch, part) for launch in whole])
 
 
 def _peak_memory(launches: Sequence[LaunchRecord]) -> Iterator[Figure]:
-    known = [launch for launch in launches if "peak_memory_bytes" in launch.values]
+    known = _with(launches, "peak_memory_bytes")
     yield from _mean("peak_memory_bytes", known, [_single(launch, "peak_memory_bytes") for launch in known])
 
 
@@ -108,6 +108,11 @@ def _mean(metric: str, launches: Sequence[LaunchRecord], each: Sequence[float]) 
         interval = mean_interval(each)
         clipped = interval and Interval(max(0.0, interval.low), interval.high)
         yield _of_launches(metric, float(np.mean(each)), clipped, launches, each, len(each))
+
+
+def _with(launches: Sequence[LaunchRecord], *metrics: str) -> list[LaunchRecord]:
+    """The launches that have values of all these raw metrics."""
+    return [launch for launch in launches if all(len(launch.values.get(metric, ())) for metric in metrics)]
 
 
 def _single(launch: LaunchRecord, metric: str) -> float:
@@ -133,13 +138,9 @@ def _accuracy(record: CellRecord, reference: Correct | None) -> Iterator[Figure]
 
 def _drift(metric: str, launches: Sequence[LaunchRecord]) -> Iterator[Figure]:
     """The first evaluated launch's drift: the same samples again say nothing new."""
-    values = [_single(launch, metric) for launch in launches if metric in launch.values]
-    if values and math.isfinite(values[0]):
+    values = [_single(launch, metric) for launch in _with(launches, metric)]
+    if values:
         yield Figure(metric, values[0], n=1)
-    elif values:
-        exact = values[0] == math.inf
-        message = "the outputs equal the reference's" if exact else f"the device computed {values[0]}"
-        yield Figure(metric, None, n=1, reason="no noise" if exact else "not a number", message=message)
 
 
 def _of_launches(
@@ -147,6 +148,5 @@ def _of_launches(
 ) -> Figure:
     slack = 1e-9 * abs(value)  # the way to logs and back
     outside = interval is not None and not interval.low - slack <= value <= interval.high + slack
-    message = "the pooled value lies outside the interval of its launches: they disagree" if outside else ""
     per_launch = tuple(zip([launch.round for launch in launches], each, strict=True))
-    return Figure(metric, value, interval, n, message=message, per_launch=per_launch)
+    return Figure(metric, value, interval, n, message=DISAGREE if outside else "", per_launch=per_launch)

@@ -38,12 +38,12 @@ def scale(metric: str, number: float) -> tuple[float, str]:
 
 
 def _shown(form: str, numbers: Sequence[float], like: float) -> str:
-    """`numbers` joined by "to", all in the unit and with the decimals that suit `like`; one more where two would look the same."""
+    """`numbers` joined by "to", all in the unit and with the decimals that suit `like`; one more where that tells two apart."""
     divisor, unit, decimals = _form(form, like)
-    sign = "+" if form == "points" and any(numbers) else ""
+    sign = "+" if form == "points" else ""
     texts = [_fixed(number / divisor, decimals, sign) for number in numbers]
-    if len(set(texts)) < len(set(numbers)):
-        texts = [_fixed(number / divisor, decimals + 1, sign) for number in numbers]
+    finer = [_fixed(number / divisor, decimals + 1, sign) for number in numbers]
+    texts = finer if len(set(texts)) < len(set(finer)) else texts
     return " to ".join(texts) + (f" {unit}" if unit else "")
 
 
@@ -79,4 +79,5 @@ def _rounded(number: float) -> float:
 
 
 def _fixed(number: float, decimals: int, sign: str = "") -> str:
-    return format(round(number, decimals) + 0.0, f"{sign},.{decimals}f")  # + 0.0: never -0
+    rounded = round(number, decimals) + 0.0  # never -0
+    return format(rounded, f"{sign if rounded else ''},.{decimals}f")

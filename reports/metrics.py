@@ -34,7 +34,7 @@ METRICS = {
     "cold_start_first_inference_s": Metric("s", "first inference", "time", "lower"),
     "accuracy": Metric("1", "accuracy", "share", "higher"),
     "accuracy_change_pp": Metric("pp", "accuracy change", "points", "higher"),
-    "drift_sqnr_db": Metric("dB", "signal to quantisation noise", "decibel", "higher"),
+    "drift_sqnr_db": Metric("dB", "SQNR", "decibel", "higher"),
     "drift_cosine": Metric("1", "cosine similarity", "cosine", "higher"),
     "drift_max_abs": Metric("1", "largest difference", "number", "lower"),
 }
@@ -81,7 +81,7 @@ GLOSSARY = (
     ),
     (
         "output drift",
-        "Against the reference's outputs: signal-to-quantisation-noise ratio, cosine similarity and largest absolute difference.",
+        "Against the reference's outputs: signal-to-quantisation-noise ratio (SQNR), cosine similarity and largest absolute difference.",
     ),
     (
         "unsteady, throttled",

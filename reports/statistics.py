@@ -51,11 +51,11 @@ def percentile(samples: NDArray[np.float64], quantile: float) -> float:
 
 
 def mean_interval(values: Sequence[float]) -> Interval | None:
-    """The interval of the mean by Student's t with len(values) - 1 degrees of freedom; None below 3 values.
+    """The interval of the mean by Student's t with len(values) - 1 degrees of freedom; None below 3 values or if one is not finite.
 
     Source: Student, The Probable Error of a Mean (1908).
     """
-    if len(values) < FEWEST_LAUNCHES:
+    if len(values) < FEWEST_LAUNCHES or not np.isfinite(values).all():
         return None
     mean = float(np.mean(values))
     half = _t_quantile(len(values) - 1) * float(np.std(values, ddof=1)) / math.sqrt(len(values))

@@ -6,6 +6,7 @@ Every cell has its rows whatever became of it: one without numbers has its headl
 import csv
 import io
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
@@ -120,7 +121,7 @@ def to_json(table: Sequence[Row], run: RunRecord) -> dict[str, object]:
 
 
 def _cell_rows(run: RunRecord, record: CellRecord, reference: Correct | None) -> Iterator[Row]:
-    found = list(figures(record, reference))
+    found = [_refused(figure) for figure in figures(record, reference)]
     metric = headline(record.cell.workload.name)
     if all(figure.metric != metric for figure in found):
         found.insert(0, Figure(metric, None))
@@ -145,6 +146,13 @@ def _cell_rows(run: RunRecord, record: CellRecord, reference: Correct | None) ->
             cell=record.id,
             per_launch=figure.per_launch,
         )
+
+
+def _refused(figure: Figure) -> Figure:
+    """The figure without its number where that is none: JSON and charts have no NaN and no infinity."""
+    if figure.value is None or math.isfinite(figure.value):
+        return figure
+    return Figure(figure.metric, None, n=figure.n, reason="not a number", message=f"the samples give {figure.value}")
 
 
 def _names(cell: Cell) -> dict[str, str]:

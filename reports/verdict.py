@@ -138,21 +138,18 @@ def _rivals(standings: Sequence[Standing]) -> str:
     slower = next((one for one in standings if one.relation == "slower"), None)
     if tied:
         names = ", ".join(sentence_name(one.row) for one in tied[:3]) + (f" and {len(tied) - 3} more" if len(tied) > 3 else "")
-        return f"Tied with {names}: no difference is resolved." + (f" {_behind(slower)}" if slower else "")
+        floor = f"Tied with {names}: no difference above {fmt.percent(TIE_FLOOR)} is resolved."
+        return floor + (f" The first resolved one: {_behind(slower)}." if slower else "")
     runner_up = standings[1]
     if runner_up.comparison is None:
-        shown = f"{sentence_name(runner_up.row)}, {fmt.value(runner_up.row.metric, runner_up.row.value)}"
-        return f"Runner-up: {shown}; not resolved, with fewer than {FEWEST_LAUNCHES} launches there is no interval."
-    return _behind(runner_up)
+        return f"Runner-up: {_behind(runner_up)}; not resolved, with fewer than {FEWEST_LAUNCHES} launches there is no interval."
+    return f"Runner-up: {_behind(runner_up)}: resolved."
 
 
 def _behind(standing: Standing) -> str:
-    row, ratio = standing.row, standing.comparison
-    if ratio is None:
-        return ""
-    span = f"{fmt.ratio(ratio.low)} to {fmt.ratio(ratio.high)}"
-    name = f"{sentence_name(row)}, {fmt.value(row.metric, row.value)}"
-    return f"Runner-up: {name}, {fmt.ratio(ratio.ratio)} times as long ({span}): resolved."
+    row, found = standing.row, standing.comparison
+    times = f", {fmt.ratio(found.ratio)} times as long ({fmt.ratio(found.low)} to {fmt.ratio(found.high)})" if found else ""
+    return f"{sentence_name(row)}, {fmt.value(row.metric, row.value)}{times}"
 
 
 def _accuracy(metrics: Mapping[str, Row]) -> str:

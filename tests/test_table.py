@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.schema import STATUSES, Fault
+from reports import format as fmt
 from reports import text
 from reports.metrics import METRICS
 from reports.records import CellRecord
@@ -110,12 +111,25 @@ def test_accuracy_changes_against_the_same_device_and_backend() -> None:
     assert (alone.value, alone.reason) == (None, "no reference")
 
 
-def test_identical_outputs_have_no_noise_to_compare_with() -> None:
-    """An infinite ratio of signal to noise is told in words, because JSON has no infinity."""
+@pytest.mark.parametrize("raw", [np.inf, np.nan])
+@pytest.mark.parametrize("metric", ["latency_s", "peak_memory_bytes", "drift_sqnr_db"])
+def test_what_is_no_number_is_told_in_words(metric: str, raw: float) -> None:
+    """Infinity and NaN in the raw values give no value, because JSON has none, but a reason; and the document can be written."""
     record = cell("laptop", "fp32", "tflite", 1)
-    exact = [dataclasses.replace(launch, values={**launch.values, "drift_sqnr_db": np.array([np.inf])}) for launch in record.launches]
-    found = metrics_of(dataclasses.replace(record, launches=tuple(exact)))["drift_sqnr_db"]
-    assert (found.value, found.reason) == (None, "no noise")
+    spoiled = [dataclasses.replace(launch, values={**launch.values, metric: np.full(300, raw)}) for launch in record.launches]
+    run = run_of((dataclasses.replace(record, launches=tuple(spoiled)),))
+    refused = [row for row in rows(run) if row.reason == "not a number"]
+    assert len(refused) == (4 if metric == "latency_s" else 1)
+    assert all(row.value is None and row.low is None for row in refused)
+    json.dumps(to_json(rows(run), run), allow_nan=False)
+
+
+def test_missing_and_empty_raw_values_are_missing_figures() -> None:
+    """A launch without samples, window or parts leaves those figures out, and the cell keeps its headline row."""
+    record = cell("laptop", "fp32", "tflite", 1)
+    bare = [dataclasses.replace(launch, values={"latency_s": np.array([]), "window_s": np.array([0.0])}) for launch in record.launches]
+    found = metrics_of(dataclasses.replace(record, launches=tuple(bare)))
+    assert set(found) == {"latency_p90_s", "size_bytes"}
 
 
 def test_an_emulated_device_is_labelled_on_every_number_and_never_ranked_with_hardware() -> None:
@@ -206,3 +220,35 @@ def test_without_a_valid_cell_the_verdict_points_to_the_failures() -> None:
     decided = verdict(run, rows(run))
     assert not decided.findings
     assert "failures" in decided.sentences()[0]
+
+
+@pytest.mark.parametrize(
+    ("metric", "number", "shown"),
+    [
+        ("latency_p90_s", 3.4249e-5, "34.2 µs"),
+        ("latency_p90_s", 9.997e-4, "1.00 ms"),
+        ("latency_p90_s", 12.5, "12.5 s"),
+        ("latency_p90_s", 0.0, "0 s"),
+        ("size_bytes", 812.0, "812 B"),
+        ("size_bytes", 247_312.0, "247 kB"),
+        ("peak_memory_bytes", 4.112e6, "4.11 MB"),
+        ("throughput_per_s", 29_304.4, "29,304 /s"),
+        ("accuracy", 0.912, "91.20 %"),
+        ("accuracy_change_pp", 0.3, "+0.30 pp"),
+        ("accuracy_change_pp", -0.0001, "0.00 pp"),
+        ("drift_cosine", 0.99987, "0.99987"),
+        ("drift_max_abs", 0.0412, "0.0412"),
+        ("latency_p90_s", None, "-"),
+    ],
+)
+def test_a_number_has_one_form(metric: str, number: float | None, shown: str) -> None:
+    """Three significant digits and an SI unit for times and sizes, fixed decimals for shares, a sign for changes."""
+    assert fmt.value(metric, number) == shown
+
+
+def test_an_interval_has_the_unit_and_digits_of_its_value() -> None:
+    """And one digit more where that tells its ends apart."""
+    assert fmt.interval("latency_p90_s", 1.02e-3, 0.97e-3, 1.0741e-3) == "0.97 to 1.07 ms"
+    assert fmt.interval("latency_p90_s", 1.02e-3, 1.0199e-3, 1.0201e-3) == "1.02 to 1.02 ms"
+    assert fmt.interval("latency_p90_s", 1.02e-3, 1.0188e-3, 1.0219e-3) == "1.019 to 1.022 ms"
+    assert fmt.interval("latency_p90_s", 1.02e-3, None, None) == ""
