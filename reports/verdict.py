@@ -138,8 +138,8 @@ def _rivals(standings: Sequence[Standing]) -> str:
     slower = next((one for one in standings if one.relation == "slower"), None)
     if tied:
         names = ", ".join(sentence_name(one.row) for one in tied[:3]) + (f" and {len(tied) - 3} more" if len(tied) > 3 else "")
-        floor = f"Tied with {names}: no difference above {fmt.percent(TIE_FLOOR)} is resolved."
-        return floor + (f" The first resolved one: {_behind(slower)}." if slower else "")
+        level = f"Tied with {names}: no difference above {100 * TIE_FLOOR:.0f} % is resolved."
+        return level + (f" The first resolved one: {_behind(slower)}." if slower else "")
     runner_up = standings[1]
     if runner_up.comparison is None:
         return f"Runner-up: {_behind(runner_up)}; not resolved, with fewer than {FEWEST_LAUNCHES} launches there is no interval."
