@@ -65,7 +65,7 @@ def new_id() -> str:
 def request(
     suite: Suite, name: str, devices: Sequence[Device], launches: int | None, document: Mapping[str, Any], wheelhouse: Path | None
 ) -> Request:
-    """Give the request for a suite on these devices; raises FleetmarkError for a profile or recipe that cannot be run, or no cell at all."""
+    """Give the request for a suite on these devices; raises FleetmarkError for an unknown profile or recipe, or if there is no cell."""
     count = launches or suite.launches or profiles.get(suite.profile).launches
     planned = planning.plan(suite, devices)
     if not planned:

@@ -120,7 +120,9 @@ def test_the_same_suite_gives_the_same_cells_here_and_over_ssh_and_ships_nothing
     """The example suite gives the same valid cells on this machine and over OpenSSH with shipped environments; a second run ships 0 bytes."""
     lab.local()
     lab.board("board", sshd)
-    suite = lab.write(models={"lenet": model()}, recipes=["fp32", "fp16", "int8-dynamic", "int8"], backends=["onnxruntime", "tflite", "openvino"])
+    suite = lab.write(
+        models={"lenet": model()}, recipes=["fp32", "fp16", "int8-dynamic", "int8"], backends=["onnxruntime", "tflite", "openvino"]
+    )
     first = lab.run("run", suite, "--launches", 1)
     rows = lab.rows()
     here, there = cells(rows, "laptop"), cells(rows, "board")

@@ -163,24 +163,31 @@ def _run(request: "Request", store: "Store", results: Path, resume: "RunRow | No
         stderr_text("what is done is kept; to go on: fleetmark run --resume latest")
         raise
     record = store.load_run(run_id)
-    _show(record, results)
     store.close()
-    return _code(record)
+    broken = _show(record, request, results)
+    return _code({cell.status for cell in record.cells}, broken)
 
 
-def _show(record: "RunRecord", results: Path) -> None:
+def _show(record: "RunRecord", request: "Request", results: Path) -> int:
+    """Write the report, print the summary, the broken gates and the report's path; give how many gates are broken."""
     from rich.console import Console
 
+    from controller import budgets
     from reports import page, summary, table
 
+    rows = table.rows(record)
     written = write(page.render(record), results / record.id / "report.html")
-    Console().print(summary.summary(record, table.rows(record)))
+    Console().print(summary.summary(record, rows))
+    broken = budgets.breaches(request.suite.gates, rows, {device.name: device for device in request.devices})
+    for breach in broken:
+        typer.echo(f"gate: {breach}")
     typer.echo(f"report: {written}")
+    return len(broken)
 
 
-def _code(record: "RunRecord") -> int:
+def _code(statuses: set[str], broken: int) -> int:
     from controller.errors import ExitCode, gravest
 
-    statuses = {cell.status for cell in record.cells}
     codes = [ExitCode.UNREACHABLE] if "unreachable" in statuses else []
-    return gravest([*codes, ExitCode.INCOMPLETE] if statuses & {"failed", "unsteady", "throttled", "cancelled"} else codes)
+    codes += [ExitCode.GATE_FAILED] if broken else []
+    return gravest(codes + ([ExitCode.INCOMPLETE] if statuses - {"valid", "unsupported", "skipped"} else []))
