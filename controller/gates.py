@@ -1,0 +1,126 @@
+"""Gates: budgets that a run must keep, written in any unit of the quantity, brought to the metrics and SI units of the report's table."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
+
+from controller import strict
+from controller.selectors import SelectorText
+from controller.strict import Record, nearest, quoted
+
+_TIME = {"s": 0, "ms": -3, "us": -6}
+_ENERGY = {"j": 0, "mj": -3, "uj": -6}
+_SIZE = {"bytes": 0, "kb": 3, "mb": 6}
+_QUANTITIES = {
+    **dict.fromkeys(("latency_p50", "latency_p90", "latency_p95", "latency_p99", "cold_start"), _TIME),
+    **dict.fromkeys(("energy_net", "energy_gross"), _ENERGY),
+    **dict.fromkeys(("size", "peak_memory"), _SIZE),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What a gate's key stands for: a metric of the table, by which power of ten the key's unit is larger than the table's (s, J, B).
+
+    `sign` is -1 where the key counts the other way round; a limit lies between `low` and `high`, in the key's unit.
+    """
+
+    metric: str
+    exponent: int = 0
+    lower_is_better: bool = True
+    sign: int = 1
+    low: float = 0
+    high: float = float("inf")
+
+    def si(self, number: float) -> float:
+        """A limit in the table's unit, correctly rounded."""
+        return self.sign * (number * 10**self.exponent if self.exponent >= 0 else number / 10**-self.exponent)
+
+
+MEASURES = {
+    **{
+        f"{quantity}_{unit}": Measure(f"{quantity}_{next(iter(units))}", exponent)
+        for quantity, units in _QUANTITIES.items()
+        for unit, exponent in units.items()
+    },
+    "throughput_per_s": Measure("throughput_per_s", lower_is_better=False),
+    "accuracy": Measure("accuracy", lower_is_better=False, high=1),
+    "accuracy_change_pp": Measure("accuracy_change_pp", lower_is_better=False, low=-100, high=100),
+    "accuracy_drop_pp": Measure("accuracy_change_pp", sign=-1, low=-100, high=100),
+    "drift_sqnr_db": Measure("drift_sqnr_db", lower_is_better=False, low=float("-inf")),
+    "drift_cosine": Measure("drift_cosine", lower_is_better=False, low=-1, high=1),
+    "drift_max_abs": Measure("drift_max_abs"),
+    "accelerator_time_share": Measure("accelerator_time_share", lower_is_better=False, high=1),
+}
+
+
+class Limit(Record):
+    """What a metric must keep to; a bare number is a `max`."""
+
+    min: float | None = None
+    """At least."""
+    max: float | None = None
+    """At most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """One budget: `metric` as the table calls it, its bounds in the table's unit, None where there is none; `written` is for people."""
+
+    selector: str
+    metric: str
+    at_most: float | None
+    at_least: float | None
+    written: str
+
+
+def _limit_of_number(value: object) -> object:
+    if isinstance(value, bool | str | tuple):
+        raise ValueError("a number, `{min: ...}` or `{max: ...}` expected")
+    return {"max": value} if isinstance(value, int | float) else value
+
+
+def _check_metric(key: str) -> str:
+    if key not in MEASURES:
+        raise ValueError(f"no metric is called {quoted(key)}; {nearest(key, MEASURES)}")
+    return key
+
+
+def _check_limits(limits: Mapping[str, Limit]) -> Mapping[str, Limit]:
+    strict.refuse({(key,): _fault(key, MEASURES[key], limit) for key, limit in limits.items()})
+    return limits
+
+
+def _fault(key: str, measure: Measure, limit: Limit) -> str:
+    given = [number for number in (limit.min, limit.max) if number is not None]
+    if not given:
+        return f"`{key}`: `min` or `max` is missing"
+    if not measure.lower_is_better and limit.min is None:
+        return f"`{key}` is better when it is higher: write `{key}: {{min: {limit.max:g}}}`"
+    if not all(measure.low <= number <= measure.high for number in given):
+        return f"`{key}`: must be between {measure.low:g} and {measure.high:g}"
+    return f"`{key}`: `min` is above `max`" if len(given) == 2 and given[0] > given[1] else ""
+
+
+MetricKey = Annotated[str, AfterValidator(_check_metric), WithJsonSchema({"type": "string", "enum": list(MEASURES)})]
+Limits = Annotated[
+    Mapping[MetricKey, Annotated[Limit, BeforeValidator(_limit_of_number, json_schema_input_type=float | Limit)]],
+    AfterValidator(_check_limits),
+]
+GateTable = Mapping[SelectorText, Limits]
+
+
+def parse(table: GateTable) -> tuple[Gate, ...]:
+    """Give the gates of a table that was read, in its order."""
+    return tuple(_gate(selector, key, limit) for selector, limits in table.items() for key, limit in limits.items())
+
+
+def _gate(selector: str, key: str, limit: Limit) -> Gate:
+    measure = MEASURES[key]
+    at_most, at_least = (None if number is None else measure.si(number) for number in (limit.max, limit.min))
+    if measure.sign < 0:
+        at_most, at_least = at_least, at_most
+    bounds = [f"{sign} {number:g}" for sign, number in ((">=", limit.min), ("<=", limit.max)) if number is not None]
+    return Gate(selector, measure.metric, at_most, at_least, f"{key} {' and '.join(bounds)}")
