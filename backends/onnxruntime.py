@@ -41,18 +41,16 @@ class OnnxRuntimeSession(Session):
         return self._inputs
 
     def bind(self, feeds: Dict[str, Any]) -> None:
-        """Copy the feeds to where the session reads them; outputs of open shape are bound anew, since they keep the last run's."""
+        """Copy the feeds to the arrays that the session reads; outputs of open shape are bound anew, since they keep the last run's."""
         import numpy
 
         checks.check_feeds(self._inputs, feeds)
         for spec in self._inputs:
-            feed = numpy.array(feeds[spec.name], dtype=spec.dtype, order="C")
-            held = self._held.get(spec.name)
-            if held is not None and list(held.shape()) == list(feed.shape):
-                held.update_inplace(feed)
-                continue
-            self._held[spec.name] = self._runtime.OrtValue.ortvalue_from_numpy(feed)
-            self._binding.bind_ortvalue_input(spec.name, self._held[spec.name])
+            feed, held = feeds[spec.name], self._held.get(spec.name)
+            if held is None or held.shape != feed.shape:
+                held = self._held[spec.name] = numpy.empty(feed.shape, spec.dtype)
+                self._binding.bind_input(spec.name, "cpu", 0, held.dtype.type, held.shape, held.ctypes.data)
+            numpy.copyto(held, feed)
         for spec in self._outputs:
             if -1 in spec.shape:
                 self._binding.bind_output(spec.name, "cpu")
