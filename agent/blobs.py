@@ -74,8 +74,8 @@ def install(cache: Cache, name: str, archive: str) -> bool:
         _clear(cache.path("envs"), UNPACKING)
         if os.path.isdir(target):
             return False
-        if not os.path.exists(blob):
-            raise FaultError("protocol", "the archive of environment {} was not uploaded".format(name), "run again", "install")
+        if not _is(blob, archive):
+            raise FaultError("protocol", "the archive of environment {} was not uploaded whole".format(name), "run again", "install")
         temporary = tempfile.mkdtemp(prefix=UNPACKING, dir=cache.path("envs"))
         try:
             _unpack(blob, temporary)

@@ -22,7 +22,7 @@ class Spool:
         self.error: Optional[OSError] = None
         self._reserve = os.path.join(folder, "reserve")
         _allocate(self._reserve)
-        self._file = open(os.path.join(folder, "events.jsonl"), "ab", buffering=0)  # noqa: SIM115 - closed by close()
+        self._file = os.open(os.path.join(folder, "events.jsonl"), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._waiting = bytearray()
         self._held = False
         self._seq = 0
@@ -44,15 +44,15 @@ class Spool:
     def close(self) -> None:
         """Write what is left and make it last."""
         self.hold(False)
-        os.fsync(self._file.fileno())
-        self._file.close()
+        os.fsync(self._file)
+        os.close(self._file)
         unlink(self._reserve)
 
     def _flush(self) -> None:
         """Write all that waits, over as many calls as it takes; what a full disk refused goes on from there."""
         while self._waiting:
             try:
-                del self._waiting[: self._file.write(self._waiting)]
+                del self._waiting[: os.write(self._file, self._waiting)]
             except OSError as error:
                 if self.error is not None:
                     raise
@@ -94,7 +94,7 @@ def _follow(cache: Cache, launch: str, start: int) -> Iterator[bytes]:
                 yield line
             if ended:
                 return
-        if not lines and not running:
+        if not running:
             yield _lost(cache, launch)
             return
         idle = 0 if lines else idle + 1

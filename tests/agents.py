@@ -1,0 +1,151 @@
+"""The agent's zipapp in a folder of its own, spoken to as the controller does, for tests."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from agent.cache import Cache
+from agent.schema import Artifact, Feed, LaunchSpec, ModelFile, Workload, encode
+from controller.deploy import build_zipapp
+
+OWNER = "test"
+PATIENCE_S = 60.0
+
+
+class Agent:
+    """An agent below `folder`, run by the interpreter `python` with the environment variables `environ` beside ours."""
+
+    def __init__(self, folder: Path, python: str = sys.executable, environ: Mapping[str, str] | None = None) -> None:
+        self.cache = Cache(str(folder))
+        self.cache.create()
+        self.zipapp = folder / "agent.pyz"
+        self.zipapp.write_bytes(build_zipapp().content)
+        self.python = python
+        self.environ = {**os.environ, **(environ or {})}
+        self.launches = 0
+
+    def argv(self, verb: str, *options: str) -> list[str]:
+        return [self.python, "-I", str(self.zipapp), verb, "--cache", self.cache.root, *options]
+
+    def ask(self, verb: str, request: object = None, *options: str) -> dict[str, Any]:
+        """The whole answer to a request: an object, or bytes as they are."""
+        stdin = request if isinstance(request, bytes) else encode(request if request is not None else {})
+        done = subprocess.run(
+            self.argv(verb, *options), input=stdin, capture_output=True, env=self.environ, timeout=PATIENCE_S, check=False
+        )
+        lines = done.stdout.splitlines()
+        assert len(lines) == 1, (done.stdout, done.stderr)
+        answer: dict[str, Any] = json.loads(lines[0])
+        assert done.returncode == (0 if "ok" in answer else 1), done.stderr
+        return answer
+
+    def call(self, verb: str, request: object = None, *options: str) -> dict[str, Any]:
+        """What a verb answers that succeeds."""
+        answer = self.ask(verb, request, *options)
+        assert "ok" in answer, answer
+        return answer["ok"]
+
+    def refusal(self, verb: str, request: object = None, *options: str) -> str:
+        """The code of the fault that a verb answers."""
+        return self.ask(verb, request, *options)["fault"]["code"]
+
+    def put(self, content: bytes) -> str:
+        """A blob's sha256."""
+        sha256 = hashlib.sha256(content).hexdigest()
+        Path(self.cache.blob(sha256)).write_bytes(content)
+        return sha256
+
+    def spec(self, model: bytes = b"not a model", data: bytes = b"no data", **changes: Any) -> LaunchSpec:
+        """A launch of the onnxruntime backend, its lease taken, its files here."""
+        self.call("lease", {"action": "acquire", "owner": OWNER, "ttl_s": 100})
+        self.launches += 1
+        file = ModelFile("model.onnx", self.put(model), len(model))
+        made = LaunchSpec(
+            launch=f"launch-{self.launches}",
+            owner=OWNER,
+            artifact=Artifact(file.sha256, "onnx", [file]),
+            backend="onnxruntime",
+            options={},
+            workload=Workload("single_stream", {}),
+            python="",
+            environment="",
+            environ={},
+            data=self.put(data),
+            feeds=[Feed("image", "image", 1.0, [0.0], [1.0], [])],
+            evaluate=True,
+            min_duration_s=0.01,
+            min_queries=10,
+            warmup_min_s=0.001,
+            warmup_min_queries=2,
+            warmup_max_s=0.01,
+            max_samples=1000,
+            deadline_s=60.0,
+        )
+        return made._replace(**changes)
+
+    def start(self, **changes: Any) -> str:
+        """The id of a launch that has been started."""
+        spec = self.spec(**changes)
+        assert self.call("start", spec) == {"launch": spec.launch, "started": True}
+        return spec.launch
+
+    @contextmanager
+    def following(self, launch: str, start: int = 0) -> Iterator[Iterator[dict[str, Any]]]:
+        """The launch's events as they come, over one connection, which leaving the block cuts."""
+        with subprocess.Popen(self.argv("follow"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self.environ) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(encode({"launch": launch, "from": start}))
+            process.stdin.close()
+            yield (json.loads(line) for line in process.stdout)
+            process.kill()
+
+    def follow(self, launch: str, start: int = 0) -> list[dict[str, Any]]:
+        """The launch's events to its end."""
+        with self.following(launch, start) as events:
+            return list(events)
+
+    def run(self, **changes: Any) -> list[dict[str, Any]]:
+        """The events of a launch from start to end."""
+        return self.follow(self.start(**changes))
+
+    def supervisor(self, launch: str) -> int:
+        """The process id of a launch's supervisor."""
+        return json.loads(Path(self.cache.launch(launch, "supervisor.json")).read_bytes())["pid"]
+
+
+def types(events: list[dict[str, Any]]) -> list[str]:
+    return [event["type"] for event in events]
+
+
+def phases(events: list[dict[str, Any]]) -> list[str]:
+    return [event["data"]["name"] for event in events if event["type"] == "phase"]
+
+
+def fault(events: list[dict[str, Any]]) -> tuple[str, str, str]:
+    """Code, phase and message of the launch's one fault, told before its end."""
+    faults = [event["data"] for event in events if event["type"] == "fault"]
+    assert len(faults) == 1, events
+    assert types(events)[-2:] == ["fault", "end"]
+    return faults[0]["code"], faults[0]["phase"], faults[0]["message"]
+
+
+def log(events: list[dict[str, Any]]) -> str:
+    return "".join(event["data"]["text"] for event in events if event["type"] == "log")
+
+
+def until(condition: Callable[[], Any], what: str) -> Any:
+    """The first true value of `condition`; fails after PATIENCE_S without one."""
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(0.005)
+    raise AssertionError(f"never: {what}")
