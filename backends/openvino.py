@@ -2,6 +2,7 @@
 # openvino is imported when it is needed, by either of its names.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
+import contextlib
 import re
 from typing import Any, Dict, List, Tuple
 
@@ -19,6 +20,8 @@ UNKNOWN_OPERATOR = (
     "from unsupported opset",
     "Unsupported operation",
 )
+DTYPES = {"boolean": "bool", "f16": "float16", "f32": "float32", "f64": "float64"}
+DTYPES.update((kind + bits, name + bits) for kind, name in (("i", "int"), ("u", "uint")) for bits in ("8", "16", "32", "64"))
 VIRTUAL_DEVICES = ("AUTO", "BATCH", "HETERO", "MULTI")
 SOURCE_LINE = re.compile(r"^(Exception from |Check ').*$", re.MULTILINE)  # where in openvino's source an error arose
 
@@ -26,8 +29,9 @@ SOURCE_LINE = re.compile(r"^(Exception from |Check ').*$", re.MULTILINE)  # wher
 class OpenVinoSession(Session):
     """A CompiledModel and the one InferRequest that all its calls use."""
 
-    def __init__(self, runtime: Any, model: Any, told: Dict[str, Any]) -> None:
+    def __init__(self, runtime: Any, core: Any, model: Any, told: Dict[str, Any]) -> None:
         self._runtime, self._model, self._told = runtime, model, told
+        self._core = core  # before 2023.1 a model cannot be asked anything once its core is gone
         self._request = model.create_infer_request()
         self._inputs = [_spec(port) for port in model.inputs]
         self._outputs = [_spec(port).name for port in model.outputs]
@@ -56,9 +60,11 @@ class OpenVinoSession(Session):
 
     def details(self) -> Dict[str, Any]:
         """Return the properties in force, also where a precision below the model's own was chosen for this processor."""
-        supported = self._model.get_property("SUPPORTED_PROPERTIES")
-        effective = {name.lower(): _plain(self._model.get_property(name)) for name in EFFECTIVE if name in supported}
-        return dict(self._told, **effective)
+        told = dict(self._told)
+        for name in EFFECTIVE:
+            with contextlib.suppress(RuntimeError, TypeError):  # this device, or this release, does not tell
+                told[name.lower()] = _plain(self._model.get_property(name))
+        return told
 
     def close(self) -> None:
         """Give the model's memory back."""
@@ -93,7 +99,7 @@ class OpenVinoBackend(Backend):
         device = _device(core, options)
         try:
             model = core.compile_model(core.read_model(artifact), device, _properties(options))
-            return OpenVinoSession(runtime, model, {"runtime": name, "version": version})
+            return OpenVinoSession(runtime, core, model, {"runtime": name, "version": version})
         except RuntimeError as error:
             raise checks.refusal(artifact, SOURCE_LINE.sub("", str(error)), UNKNOWN_OPERATOR) from None
 
@@ -131,7 +137,11 @@ def _properties(options: Dict[str, Any]) -> Dict[str, Any]:
 def _spec(port: Any) -> TensorSpec:
     name = port.get_any_name() if port.get_names() else port.get_node().get_friendly_name()
     shape = [size.get_length() if size.is_static else -1 for size in port.get_partial_shape()]
-    return TensorSpec(name, shape, port.get_element_type().to_dtype().name)
+    kind = port.get_element_type().get_type_name()
+    if kind not in DTYPES:
+        message = "{} is a tensor of {}, which numpy does not have".format(name, kind)
+        raise FaultError("unsupported_op", message, "export the model with numeric inputs and outputs", "load")
+    return TensorSpec(name, shape, DTYPES[kind])
 
 
 def _plain(value: Any) -> Any:
@@ -140,7 +150,7 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]  # type: ignore[misc]
     if isinstance(value, (bool, int, float, str)):
         return value
-    return value.to_string() if hasattr(value, "to_string") else getattr(value, "name", str(value))
+    return value.get_type_name() if hasattr(value, "get_type_name") else getattr(value, "name", str(value))
 
 
 BACKEND = OpenVinoBackend()
