@@ -134,6 +134,7 @@ def test_the_same_suite_gives_the_same_cells_here_and_over_ssh_and_ships_nothing
     assert all(0.9 < accuracy < 0.95 for accuracy in accuracies.values())
     report = Path(first.stdout.strip().splitlines()[-1].removeprefix("report: "))
     assert (lab.folder / report).read_text().startswith("<!")
+    lab.write(models={"lenet": model()}, recipes=["fp32"], backends=["onnxruntime", "tflite", "openvino"])
     again = lab.run("run", suite, "--launches", 1, "-l", "board")
     assert "board: shipped 0 bytes (agent 0, environments 0, artifacts 0)" in again.stderr
 

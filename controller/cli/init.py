@@ -9,7 +9,10 @@ from controller.cli.output import stderr_text
 
 
 def init(folder: Annotated[Path, typer.Argument(help="Where to write them.")] = Path()) -> None:
-    """Write a commented inventory.yaml and suite.yaml to start from; files that exist are left alone."""
+    """Write an inventory.yaml and a suite.yaml to start from.
+
+    They are commented; files that exist are left alone.
+    """
     from controller import scaffold
 
     for path in scaffold.write(folder):

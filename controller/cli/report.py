@@ -22,7 +22,7 @@ Out = Annotated[Path | None, typer.Option("--output", "-o", help="Where to write
 
 
 def report(run: options.Run = "latest", results: options.Results = options.RESULTS, output: Out = None) -> None:
-    """Write a run's HTML report again, from the store."""
+    """Write a run's HTML report again."""
     from controller.store import Store
     from reports import page
 
@@ -40,7 +40,7 @@ def export(
     results: options.Results = options.RESULTS,
     output: Out = None,
 ) -> None:
-    """Write a run's table, every cell in it, to stdout or a file."""
+    """Write a run's table as CSV or JSON, every cell in it."""
     from controller.store import Store
     from reports import table
 

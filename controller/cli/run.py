@@ -34,7 +34,10 @@ def plan(
     launches: Launches = None,
     json: options.Json = False,
 ) -> None:
-    """Show the matrix that a suite gives, about how long it takes, and each cell that is left out with its reason."""
+    """Show what a suite would run.
+
+    The matrix, about how long it takes, and each cell that is left out with its reason.
+    """
     from controller import plan as planning
     from controller import profiles
 
@@ -74,9 +77,9 @@ def run(
     resume: Resume = None,
     wheelhouse: Wheelhouse = None,
 ) -> int:
-    """Measure a suite, or one model, on the selected devices, and write the report.
+    """Measure a suite or one model; write the report.
 
-    Ctrl-C keeps what is done; --resume goes on from there.
+    On the selected devices, which get what they lack. Ctrl-C keeps what is done; --resume goes on from there.
     """
     from controller.errors import FleetmarkError
     from controller.store import Store
