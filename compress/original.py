@@ -74,8 +74,8 @@ def _read(path: Path, format: str, data: Data) -> Original:  # noqa: A002  (the 
     try:
         content = onnx_model.self_contained(path) if format == "onnx" else path.read_bytes()
         specs = inspect.inputs(path, format)
-    except FileNotFoundError:
-        raise FaultError("bad_model", f"{path.name}: no such file", "correct its path in the suite", "load") from None
+    except OSError as error:
+        raise FaultError("bad_model", f"{path.name}: {error.strerror}", "correct its path in the suite", "load") from None
     transpose: Mapping[str, tuple[int, ...]] = data.transpose if format == "tflite" else {}
     samples = feeds.arrange(specs, data.eval_feeds, transpose)
     calibration = feeds.arrange(specs, data.calib_feeds, transpose) if data.calib_feeds else {}
