@@ -31,7 +31,7 @@ class OpenVinoSession(Session):
 
     def __init__(self, runtime: Any, core: Any, model: Any, told: Dict[str, Any]) -> None:
         self._runtime, self._model, self._told = runtime, model, told
-        self._core = core  # before 2023.1 a model cannot be asked anything once its core is gone
+        self._core = core  # in 2023.0 a model cannot be asked anything once its core is gone
         self._request = model.create_infer_request()
         self._inputs = [_spec(port) for port in model.inputs]
         self._outputs = [_spec(port).name for port in model.outputs]
