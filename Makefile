@@ -6,7 +6,7 @@ DEV_STAMP := .venv/.installed-dev
 UV_VERSION := $(shell sed -n 's/^uv==//p' constraints.txt)
 INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constraints.txt
 
-.PHONY: demo test check format bench clean
+.PHONY: demo test check format bench environments clean
 
 demo: $(STAMP) ## the example suite on this machine, and where its report is
 	$(BIN)/fleetmark run examples/fashion/suite.yaml --profile quick
@@ -46,3 +46,6 @@ $(STAMP): .venv/bin/uv pyproject.toml constraints.txt
 $(DEV_STAMP): $(STAMP)
 	$(INSTALL) --editable '.[tflite,openvino,dev]'
 	touch $@
+
+environments: $(DEV_STAMP) ## resolves the wheels of controller/environments.toml again
+	$(BIN)/python -m controller.resolve_environments

@@ -117,7 +117,7 @@ def cells(rows: list[dict[str, str]], device: str) -> dict[tuple[str, str, str],
 
 
 def test_the_same_suite_gives_the_same_cells_here_and_over_ssh_and_ships_nothing_twice(lab: Lab, sshd: Sshd) -> None:
-    """The example suite gives the same valid cells on this machine and over OpenSSH with shipped environments; a second run ships 0 bytes."""
+    """The example suite gives the same valid cells here and over OpenSSH with shipped environments; a second run ships 0 bytes."""
     lab.local()
     lab.board("board", sshd)
     suite = lab.write(
