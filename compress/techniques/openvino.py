@@ -98,8 +98,8 @@ def _save(model: Any, folder: Path, to_float16: bool = False) -> Path:
 def _number_names(model: Any) -> None:
     """Numbers generated names by place: openvino counts through the whole process, and the same model would never be the same file."""
     for at, operation in enumerate(model.get_ordered_ops()):
-        name, kind = operation.get_friendly_name(), operation.get_type_name()
-        if name == operation.get_name() or (kind == "Constant" and re.search(r"_\d+$", name)):
+        kind = operation.get_type_name()
+        if kind != "Parameter" and re.fullmatch(r"[A-Z][A-Za-z]*_\d+", operation.get_friendly_name()):
             operation.set_friendly_name(f"{kind}_{at}")
 
 
