@@ -1,6 +1,7 @@
 """The agent's zipapp in a folder of its own, spoken to as the controller does, for tests."""
 
 import hashlib
+import io
 import json
 import os
 import subprocess
@@ -8,9 +9,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+
+from agent import lease
 from agent.cache import Cache
 from agent.schema import Artifact, Feed, LaunchSpec, ModelFile, Workload, encode
 from controller.deploy import build_zipapp
@@ -62,9 +68,10 @@ class Agent:
         Path(self.cache.blob(sha256)).write_bytes(content)
         return sha256
 
-    def spec(self, model: bytes = b"not a model", data: bytes = b"no data", **changes: Any) -> LaunchSpec:
-        """A launch of the onnxruntime backend, its lease taken, its files here."""
-        self.call("lease", {"action": "acquire", "owner": OWNER, "ttl_s": 100})
+    def spec(self, *, model: bytes | None = None, data: bytes | None = None, **changes: Any) -> LaunchSpec:
+        """A short launch of the tiny model on onnxruntime, its lease taken, its files here."""
+        model, data = tiny_model() if model is None else model, tiny_data() if data is None else data
+        lease.acquire(self.cache, OWNER, 100.0)
         self.launches += 1
         file = ModelFile("model.onnx", self.put(model), len(model))
         made = LaunchSpec(
@@ -149,3 +156,22 @@ def until(condition: Callable[[], Any], what: str) -> Any:
             return found
         time.sleep(0.005)
     raise AssertionError(f"never: {what}")
+
+
+@cache
+def tiny_model() -> bytes:
+    """An ONNX model of one Flatten and one MatMul: image [1, 1, 4, 4] to logits [1, 2]."""
+    weight = numpy_helper.from_array(np.arange(32, dtype=np.float32).reshape(16, 2), "weight")
+    nodes = [helper.make_node("Flatten", ["image"], ["flat"]), helper.make_node("MatMul", ["flat", "weight"], ["logits"])]
+    inputs = [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 1, 4, 4])]
+    outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, 2])]
+    graph = helper.make_graph(nodes, "tiny", inputs, outputs, [weight])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8).SerializeToString()
+
+
+@cache
+def tiny_data() -> bytes:
+    """A data file with six images for `tiny_model`."""
+    buffer = io.BytesIO()
+    np.savez(buffer, image=np.arange(96, dtype=np.float32).reshape(6, 1, 4, 4))
+    return buffer.getvalue()
