@@ -1,0 +1,1 @@
+"""How true and how fast fleetmark is: `make bench` writes RESULTS.md."""

@@ -1,0 +1,64 @@
+"""A runtime called in a bare loop, without any of fleetmark: `python -I bare.py RUNTIME MODEL INPUT.npy QUERIES` prints its p50 in ns.
+
+It knows the model's settings (one thread for TFLite, onnxruntime's own choice) and nothing of how fleetmark measures.
+"""
+# The runtimes ship no stubs.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+WARMUP = 200
+
+
+def onnxruntime_call(model: str, value: Any) -> Callable[[], object]:
+    """Give a call that runs an ONNX model on bound input and output."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    binding = session.io_binding()
+    binding.bind_cpu_input(session.get_inputs()[0].name, value)
+    output = session.get_outputs()[0]
+    binding.bind_ortvalue_output(output.name, onnxruntime.OrtValue.ortvalue_from_shape_and_type(output.shape, np.float32))
+    return lambda: session.run_with_iobinding(binding)
+
+
+def tflite_call(model: str, value: Any) -> Callable[[], object]:
+    """Give a call that runs a TFLite model on the input that was set."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model, num_threads=1)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], value)
+    return interpreter.invoke
+
+
+def openvino_call(model: str, value: Any) -> Callable[[], object]:
+    """Give a call that runs an OpenVINO model on the input that was set."""
+    import openvino
+
+    request = openvino.Core().compile_model(model, "CPU", {"PERFORMANCE_HINT": "LATENCY"}).create_infer_request()
+    request.set_input_tensor(openvino.Tensor(value))
+    return request.infer
+
+
+def p50_ns(call: Callable[[], object], queries: int) -> int:
+    """Give the median of `queries` calls after a warm-up, in nanoseconds."""
+    for _ in range(WARMUP):
+        call()
+    taken: list[int] = []
+    for _ in range(queries):
+        begin = time.perf_counter_ns()
+        call()
+        taken.append(time.perf_counter_ns() - begin)
+    return sorted(taken)[(queries - 1) // 2]
+
+
+if __name__ == "__main__":
+    _, runtime, path, sample, count = sys.argv
+    make = {"onnxruntime": onnxruntime_call, "tflite": tflite_call, "openvino": openvino_call}[runtime]
+    print(p50_ns(make(path, np.load(sample)), int(count)))

@@ -1,0 +1,107 @@
+"""The benchmarks' arithmetic, and one pair of each fidelity comparison on the real runtimes; no claim on a time."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks import fidelity, results, startup
+from benchmarks.ratio import Ratio, median_ratio
+
+
+def test_interval_is_between_conovers_ranks() -> None:
+    """The interval of the median of 10 values is the 2nd to the 9th, of 20 the 6th to the 15th (Conover's binomial ranks)."""
+    assert median_ratio([float(value) for value in range(10, 0, -1)]) == Ratio(math.sqrt(30), 2, 9, 10)
+    assert median_ratio([float(value) for value in range(20, 0, -1)]) == Ratio(math.sqrt(110), 6, 15, 20)
+
+
+def test_fewer_than_six_pairs_have_no_interval() -> None:
+    """Below 6 pairs there is a median but no 95 % interval, which is then neither narrow nor inside of anything."""
+    found = median_ratio([1.0, 1.0, 1.0, 1.0, 1.0])
+    assert found.median == 1
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
+    assert not found.is_narrower(1.0)
+    assert not found.is_inside(0.0, math.inf)
+    with pytest.raises(ValueError, match="no pairs"):
+        median_ratio([])
+
+
+def test_interval_covers_the_median_in_95_percent_of_samples() -> None:
+    """Of 1,000 samples of 30 skewed ratios with median 1, 93.5 to 97.5 % have it in their interval (exact: 95.7 %)."""
+    draws = np.random.default_rng(7).lognormal(0, 0.05, (1000, 30)) ** 3
+    covered = sum(found.low <= 1 <= found.high for found in (median_ratio(draw.tolist()) for draw in draws))
+    assert 935 <= covered <= 975
+
+
+@given(st.lists(st.floats(0.5, 2), min_size=6, max_size=60))
+def test_swapping_the_sides_inverts_the_ratio(ratios: list[float]) -> None:
+    """Theirs / ours gives the inverse of ours / theirs: neither side is favoured."""
+    ours, theirs = median_ratio(ratios), median_ratio([1 / ratio for ratio in ratios])
+    assert theirs.median == pytest.approx(1 / ours.median)
+    assert (theirs.low, theirs.high) == pytest.approx((1 / ours.high, 1 / ours.low))
+
+
+def test_interval_is_judged_either_way() -> None:
+    """Each of the two bounds alone can be too far from the median, or outside."""
+    assert Ratio(1.0, 0.995, 1.005, 100).is_narrower(0.01)
+    assert not Ratio(1.0, 0.985, 1.005, 100).is_narrower(0.01)
+    assert not Ratio(1.0, 0.995, 1.015, 100).is_narrower(0.01)
+    assert Ratio(1.0, 0.98, 1.02, 100).is_inside(0.97, 1.03)
+    assert not Ratio(1.0, 0.96, 1.02, 100).is_inside(0.97, 1.03)
+    assert not Ratio(1.0, 0.98, 1.04, 100).is_inside(0.97, 1.03)
+
+
+def test_benchmark_apps_median_is_read_in_its_unit() -> None:
+    """benchmark_app prints microseconds where the mean is below a millisecond, and milliseconds elsewhere; anything else is refused."""
+    assert fidelity.parse_median("[ INFO ]    Median:        45.67 us\n[ INFO ]    Average:       212.82 us") == pytest.approx(45.67e-6)
+    assert fidelity.parse_median("[ INFO ]    Median:        1.83 ms") == pytest.approx(1.83e-3)
+    with pytest.raises(ValueError, match="no median"):
+        fidelity.parse_median("[ ERROR ] no such model")
+
+
+@pytest.mark.parametrize("name", list(fidelity.COMPARISONS))
+def test_one_pair(name: str, tmp_path: Path) -> None:
+    """A launch through the agent and the other tool in a process of its own both measure the example model."""
+    case = fidelity.make_case(name, tmp_path)
+    with fidelity.local_agent(tmp_path / "agent", 60) as remote:
+        spec = fidelity.upload(remote, case)._replace(launch="pair", min_duration_s=0.0, min_queries=120)
+        launch = fidelity.ours(remote, spec)
+    assert launch.queries == 120
+    assert launch.p50_s > launch.loop_cost_s > 0
+    assert fidelity.theirs(case, 120) > 0
+
+
+def test_their_failure_is_told(tmp_path: Path) -> None:
+    """A tool that ends with an error gives no number."""
+    with pytest.raises(RuntimeError, match=r"missing\.npy"):
+        fidelity.theirs(fidelity.Case("tflite", "tflite", fidelity.BARE_LOOP, (tmp_path / "missing.tflite",), tmp_path / "missing.npy"), 1)
+
+
+def test_startup_has_one_value_a_round_and_names_what_missed() -> None:
+    """Each command has one value a round, in the table with its ratios; a median above its target is called missed."""
+    named = {name: ["true"] for name in (*startup.BASES, *startup.TARGETS_S)}
+    assert {name: len(values) for name, values in startup.measure(named, rounds=2).items()} == dict.fromkeys(named, 2)
+    taken = {startup.BASES[0]: [0.01] * 6, startup.BASES[1]: [0.1] * 6, "fleetmark --help": [0.2] * 6, "agent probe --quick": [0.4] * 6}
+    *_, met, missed = startup.table(taken).splitlines()
+    assert met == "| `fleetmark --help` | 200 | 20.00 [20.00, 20.00] | 2.00 [2.00, 2.00] | 250: met |"
+    assert missed == "| `agent probe --quick` | 400 | 40.00 [40.00, 40.00] | 4.00 [4.00, 4.00] | 300: **missed** |"
+
+
+def test_results_replace_their_own_section_only(tmp_path: Path) -> None:
+    """Writing a benchmark's section again leaves the others as they are, wherever it stands."""
+    path = tmp_path / "RESULTS.md"
+    for name, text in (("fidelity", "| 1 |"), ("startup", "| 2 |"), ("fidelity", r"| 3 \1 |")):
+        results.write(name, "a machine.", text, path)
+    assert path.read_text() == results.TITLE + "\n## fidelity\na machine.\n\n| 3 \\1 |\n\n## startup\na machine.\n\n| 2 |\n"
+
+
+def test_machine_is_described() -> None:
+    """The description tells cores, memory, Python and the versions asked for."""
+    text = results.describe(["numpy"])
+    assert f"numpy {np.__version__}" in text
+    assert " cores, " in text
+    assert " GiB, " in text
