@@ -4,6 +4,7 @@
 
 import contextlib
 import re
+import sys
 from typing import Any, Dict, List, Tuple
 
 from agent.schema import Availability, FaultError, TensorSpec
@@ -105,7 +106,11 @@ class OpenVinoBackend(Backend):
 
 
 def _import(options: Dict[str, Any]) -> Tuple[Any, str, str]:
-    """Return the module that has Core (openvino from 2023.1, openvino.runtime before), distribution and version."""
+    """Return the module that has Core (openvino from 2023.1, openvino.runtime before), distribution and version.
+
+    Its telemetry, which would call a server on import, stays off: a module set to None cannot be imported, and openvino does without it.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     runtime = checks.import_runtime("openvino")
     if not hasattr(runtime, "Core"):
         runtime = checks.import_runtime("openvino.runtime")

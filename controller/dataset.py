@@ -3,7 +3,7 @@
 import hashlib
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ class Dataset:
     random: bool
 
 
-def prepare(name: str, model: Model, folder: Path) -> Dataset:
+def prepare(name: str, model: Model, folder: Path, say: Callable[[str], None]) -> Dataset:
     """Give the model's data, its evaluation part written to `folder`; raises FaultError `bad_model` or `bad_data`.
 
     uint8 arrays are scaled by 1/255; then (value - mean) / std as the suite says, per channel where it gives several.
@@ -44,6 +44,8 @@ def prepare(name: str, model: Model, folder: Path) -> Dataset:
     specs = compress.inspect.inputs(model.source, "onnx" if model.source.suffix == ".onnx" else "tflite")
     arrays = _read(model.data) if model.data else _random(specs)
     wire = {spec.name: _pick(arrays, "eval_", spec.name, name) for spec in specs}
+    if model.data and not any(array.startswith("calib_") for array in arrays):
+        say(f"{name}: no calib_ arrays in {model.data.name}: static int8 is calibrated on the samples it is evaluated with")
     feeds = {spec.name: _feed(at, spec, wire[spec.name], model) for at, spec in enumerate(specs)}
     _check(name, specs, wire)
     calibration = {spec.name: prepare_array(np, arrays.get(f"calib_{spec.name}", wire[spec.name]), feeds[spec.name]) for spec in specs}

@@ -10,13 +10,19 @@ from compress import verify
 from controller.collect import Collected, Samples
 from controller.session import Job
 
-References = Mapping[str, NDArray[np.float32]]  # by model: the float model's first output for every evaluation sample
+References = Mapping[tuple[str, str], NDArray[np.float32]]
+"""By model and kind: the float model's first output for every evaluation sample."""
+
+
+def kind_of(format: str) -> str:  # noqa: A002 - the domain's word
+    """Give which float model artifacts of a format are made from and compared with: the .tflite, or the .onnx for all else."""
+    return "tflite" if format == "tflite" else "onnx"
 
 
 def derive(collected: Collected, job: Job, references: References) -> list[Samples]:
     """Give correct (0 or 1 per sample) and the drifts of a launch that evaluated; nothing for one that did not."""
     found = collected.samples.get("output_0")
-    reference = references.get(job.cell.model)
+    reference = references.get((job.cell.model, kind_of(job.cell.format)))
     if found is None or reference is None:
         return []
     outputs = found.array.reshape(len(found.array), -1).astype(np.float64)

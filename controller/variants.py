@@ -13,7 +13,7 @@ from compress import original, recipes
 from compress.build import Context, Source, Variant, build
 from controller import dataset, engine
 from controller.dataset import Dataset
-from controller.outputs import References
+from controller.outputs import References, kind_of
 from controller.plan import PlannedCell
 from controller.reference import run_model
 from controller.suite import Model
@@ -23,7 +23,7 @@ Key = tuple[str, str, str]  # model, recipe, format
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What was made: data and the float model's outputs by model, artifacts by (model, recipe, format), and why some could not be."""
+    """What was made: data by model, the float models' outputs, artifacts by (model, recipe, format), and why some could not be."""
 
     datasets: Mapping[str, Dataset]
     references: References
@@ -34,27 +34,27 @@ class Prepared:
 def prepare(models: Mapping[str, Model], planned: Iterable[PlannedCell], cache: Path, say: Callable[[str], None]) -> Prepared:
     """Make what the planned cells need; `say` hears of each artifact as it is ready."""
     wanted = sorted({(cell.model, cell.recipe, cell.format) for cell in planned if cell.fault is None})
-    datasets: dict[str, Dataset] = {}
     context = Context(cache / "artifacts", run_model)
+    datasets: dict[str, Dataset] = {}
+    references: dict[tuple[str, str], NDArray[np.float32]] = {}
     faults: dict[Key, Fault] = {}
     variants: dict[Key, Variant] = {}
-    references: dict[str, NDArray[np.float32]] = {}
-    for name in sorted({key[0] for key in wanted}):
+    for name, kind in sorted({(key[0], kind_of(key[2])) for key in wanted}):
         try:
-            datasets[name] = dataset.prepare(name, models[name], cache / "data")
-            references[name] = _reference(_source(name, models[name]), datasets[name], context)
+            if name not in datasets:
+                datasets[name] = dataset.prepare(name, models[name], cache / "data", say)
+            references[name, kind] = _reference(_source(name, models[name]), kind, datasets[name], context)
         except FaultError as error:
-            faults |= {key: error.fault for key in wanted if key[0] == name}
+            faults |= {key: error.fault for key in wanted if (key[0], kind_of(key[2])) == (name, kind)}
+            say(f"{name} {kind}: {error.fault.code}: {error}")
     jobs = [key for key in wanted if key not in faults]
-    work = functools.partial(_build, models, datasets, context)
-    for key, outcome in engine.run(work, jobs):
-        model, recipe, format_ = key
+    for key, outcome in engine.run(functools.partial(_build, models, datasets, context), jobs):
         if isinstance(outcome, Fault):
             faults[key] = outcome
-            say(f"{model} {recipe} {format_}: {outcome.code}: {outcome.message}")
+            say(f"{' '.join(key)}: {outcome.code}: {outcome.message}")
         else:
             variants[key] = outcome
-            say(f"{model} {recipe} {format_}: {sum(file.size_bytes for file in outcome.artifact.files):,} bytes")
+            say(f"{' '.join(key)}: {sum(file.size_bytes for file in outcome.artifact.files):,} bytes")
     return Prepared(datasets, references, variants, faults)
 
 
@@ -63,8 +63,8 @@ def _source(name: str, model: Model) -> Source:
     return Source(name, onnx, model.tflite or (None if onnx else model.source))
 
 
-def _reference(source: Source, data: Dataset, context: Context) -> NDArray[np.float32]:
-    outputs = original.reference(original.original(source, "onnx" if source.onnx else "tflite", data.data), context)
+def _reference(source: Source, kind: str, data: Dataset, context: Context) -> NDArray[np.float32]:
+    outputs = original.reference(original.original(source, kind, data.data), context)
     return np.asarray(next(iter(outputs.values())), dtype=np.float32)
 
 

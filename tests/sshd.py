@@ -1,5 +1,4 @@
 """A real OpenSSH server on a free loopback port, for tests."""
-# ruff: noqa: S607 - the tests use the tools that PATH has
 
 import base64
 import getpass

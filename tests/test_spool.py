@@ -1,5 +1,4 @@
 """The spool: written by a supervisor, followed from any point."""
-# ruff: noqa: S607 - the tests use the tools that PATH has
 
 import json
 import os

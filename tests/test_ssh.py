@@ -1,5 +1,4 @@
 """SshTransport against real OpenSSH servers: login shells, host keys, logins, jump hosts, and links that break."""
-# ruff: noqa: S607 - the tests use the tools that PATH has
 
 import os
 import re

@@ -1,5 +1,4 @@
 """What both transports do, on this machine and over a real sshd; and the parts that need no device."""
-# ruff: noqa: S607 - the tests use the tools that PATH has
 
 import base64
 import hashlib
