@@ -4,7 +4,7 @@ import functools
 import random
 import secrets
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -228,7 +228,6 @@ class _Lane:
 
 
 def _record(launch: str, round_: int, status: str, collected: Collected) -> LaunchRecord:
-    stride = collected.samples["latency_ns"].stride if "latency_ns" in collected.samples else 1
     return LaunchRecord(
         id=launch,
         round=round_,
@@ -240,8 +239,19 @@ def _record(launch: str, round_: int, status: str, collected: Collected) -> Laun
         fault=collected.fault,
         log_tail=collected.log,
         details=collected.details,
-        notes=(f"samples thinned: every {stride}th kept",) if stride > 1 else (),
+        notes=tuple(_notes(collected)),
     )
+
+
+def _notes(collected: Collected) -> Iterator[str]:
+    """What a reader of the launch's numbers has to know."""
+    stride = collected.samples["latency_ns"].stride if "latency_ns" in collected.samples else 1
+    if stride > 1:
+        yield f"samples thinned: every {stride}th kept"
+    if "window_cut_short" in collected.samples:
+        yield "the window ended at its deadline, before its minimum of time and queries"
+    if "evaluation_cut_short" in collected.samples:
+        yield "the evaluation ended early: not every sample was run"
 
 
 def _ignore(_: str) -> None:
