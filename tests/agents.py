@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -111,7 +112,10 @@ class Agent:
             assert process.stdout is not None
             process.stdin.write(encode({"launch": launch, "from": start}))
             process.stdin.close()
+            watchdog = threading.Timer(PATIENCE_S, process.kill)
+            watchdog.start()
             yield (json.loads(line) for line in process.stdout)
+            watchdog.cancel()
             process.kill()
 
     def follow(self, launch: str, start: int = 0) -> list[dict[str, Any]]:
@@ -156,6 +160,11 @@ def until(condition: Callable[[], Any], what: str) -> Any:
             return found
         time.sleep(0.005)
     raise AssertionError(f"never: {what}")
+
+
+def sleeps_on_a_lock(pid: int) -> bool:
+    """Whether the kernel has the process wait for an flock."""
+    return any("-> FLOCK" in line and f" {pid} " in line for line in Path("/proc/locks").read_text().splitlines())
 
 
 @cache

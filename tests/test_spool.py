@@ -5,11 +5,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
-from agents import until
+from agents import sleeps_on_a_lock, until
 
 from agent import spool
 from agent.cache import Cache, Lock, boot_id, write_json
@@ -123,26 +124,36 @@ for line in spool.follow(cache.Cache(sys.argv[1]), "launch", 0):
 """
 
 
-def sleeps_on_a_lock(pid: int) -> bool:
-    """Whether the kernel has the process wait for an flock."""
-    return any("-> FLOCK" in line and f" {pid} " in line for line in Path("/proc/locks").read_text().splitlines())
+@contextmanager
+def following(launch: Launch) -> Iterator[IO[str]]:
+    """What a follower in a process of its own tells, once it sleeps."""
+    with subprocess.Popen([sys.executable, "-c", FOLLOW, launch.cache.root], stdout=subprocess.PIPE, text=True) as follower:
+        assert follower.stdout is not None
+        assert '"first"' in follower.stdout.readline()
+        until(lambda: sleeps_on_a_lock(follower.pid), "a follower that sleeps")
+        yield follower.stdout
 
 
 def test_a_follower_sleeps_on_the_quiet_lock(launch: Launch) -> None:
     """While the supervisor holds the quiet lock, a follower sleeps in the kernel; afterwards it goes on."""
     quiet = Lock(str(launch.folder / "quiet.lock"))
     quiet.acquire()
-    launch.spool.write("phase", {"name": "warmup"})
-    with subprocess.Popen([sys.executable, "-c", FOLLOW, launch.cache.root], stdout=subprocess.PIPE, text=True) as follower:
-        assert follower.stdout is not None
-        assert "warmup" in follower.stdout.readline()
-        until(lambda: sleeps_on_a_lock(follower.pid), "a follower that sleeps")
+    launch.spool.write("first", {})
+    with following(launch) as told:
         launch.spool.write("end", {})
         launch.spool.close()
         launch.alive.close()
-        assert sleeps_on_a_lock(follower.pid)
         quiet.close()
-        assert '"end"' in follower.stdout.read()
+        assert '"end"' in told.read()
+
+
+def test_the_end_is_told_once_the_supervisor_is_gone(launch: Launch) -> None:
+    """With its end written but its supervisor alive, which may be busy making it last, a spool is not told to its end."""
+    launch.spool.write("first", {})
+    launch.spool.write("end", {})
+    with following(launch) as told:
+        launch.alive.close()
+        assert '"end"' in told.read()
 
 
 def test_an_unknown_launch_is_refused_at_once(launch: Launch) -> None:

@@ -15,10 +15,10 @@ from typing import Any
 
 import psutil
 import pytest
-from agents import Agent, fault, log, phases, types, until
+from agents import Agent, fault, log, phases, sleeps_on_a_lock, types, until
 
 from agent import memory, worker
-from agent.cache import is_held, wait_until_free
+from agent.cache import Lock, is_held, wait_until_free
 from agent.schema import encode
 
 HANG = "import time; time.sleep(1e6)"
@@ -128,9 +128,9 @@ def test_garbled_events_are_a_fault(agent: Agent, site: Path, text: bytes) -> No
 
 
 def test_a_workers_children_do_not_outlive_it(agent: Agent, site: Path) -> None:
-    """A child that holds all of the worker's pipes neither delays the launch's end nor survives it."""
-    fork = f"import os\nchild = os.fork()\nif child == 0:\n    {HANG}\nopen({str(site / 'child')!r}, 'w').write(str(child))"
-    assert fault(agent.run(**fake(site, fork)))[0] == "env_missing"
+    """A child that holds all of the worker's pipes neither hides the worker's death nor survives it."""
+    fork = f"import os\nchild = os.fork()\nif child == 0:\n    {HANG}\nopen({str(site / 'child')!r}, 'w').write(str(child))\nos.abort()"
+    assert fault(agent.run(**fake(site, fork), deadline_s=1000.0))[0] == "crash"
     child = int((site / "child").read_text())
     until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE, "the child's end")
 
@@ -153,11 +153,14 @@ def test_what_a_worker_inherits(site: Path, tmp_path: Path) -> None:
 def test_starting_at_once_starts_once(agent: Agent) -> None:
     """Of four starts of one launch at the same time one starts it and the others find it started."""
     request = encode(agent.spec())
-    processes = [subprocess.Popen(agent.argv("start"), stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(4)]
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write(request)
-        process.stdin.flush()
+    with Lock(agent.cache.path("start.lock")):
+        processes = [subprocess.Popen(agent.argv("start"), stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(4)]
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write(request)
+            process.stdin.close()
+            process.stdin = None
+        until(lambda: all(sleeps_on_a_lock(process.pid) for process in processes), "four that wait")
     answers = [json.loads(process.communicate()[0])["ok"]["started"] for process in processes]
     assert sorted(answers) == [False, False, False, True]
     assert "done" in phases(agent.follow("launch-1"))
@@ -193,6 +196,22 @@ def test_only_the_leases_owner_starts_and_only_one_launch(agent: Agent, site: Pa
     assert agent.call("cancel", {"launch": launch}) == {"cancelled": True}
     assert agent.follow(launch)[-1]["type"] == "end"
     assert agent.call("start", spec._replace(launch="second"))["started"] is True
+
+
+def test_a_launch_that_is_about_to_end_is_waited_for(agent: Agent) -> None:
+    """A start that finds the last launch's supervisor still there, or somebody looking, tries again for a while."""
+    spec = agent.spec()
+    busy = Lock(agent.cache.path("busy.lock"))
+    busy.acquire()
+    with subprocess.Popen(agent.argv("start"), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        process.stdin.write(encode(spec))
+        process.stdin.close()
+        process.stdin = None
+        until(lambda: is_held(agent.cache.path("start.lock")), "a start that has begun")
+        busy.close()
+        assert json.loads(process.communicate()[0])["ok"]["started"] is True
+    assert "done" in phases(agent.follow(spec.launch))
 
 
 # Detached
