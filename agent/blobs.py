@@ -71,7 +71,7 @@ def install(cache: Cache, name: str, archive: str) -> bool:
     """
     target, blob = cache.environment(name), cache.blob(archive)
     with Lock(cache.path("install.lock")):
-        _clear(cache.path("envs"), UNPACKING)
+        clear(cache.path("envs"), UNPACKING)
         if os.path.isdir(target):
             return False
         if not _is(blob, archive):
@@ -97,7 +97,8 @@ def _broken(name: str, error: Exception) -> FaultError:
     return FaultError("env_missing", "environment {} cannot be unpacked: {}".format(name, ascii(str(error))[:200]), "run again", "install")
 
 
-def _clear(folder: str, prefix: str) -> None:
+def clear(folder: str, prefix: str) -> None:
+    """Delete the folders in `folder` that somebody began under this prefix and did not finish."""
     for entry in os.listdir(folder):
         if entry.startswith(prefix):
             shutil.rmtree(os.path.join(folder, entry), ignore_errors=True)

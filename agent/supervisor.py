@@ -76,7 +76,7 @@ def _begin(cache: Cache, spec: LaunchSpec, locks: List[int], answer: int) -> Non
     _let_go([*locks, answer])
     folder = cache.path("launches", UNSTARTED + spec.launch)
     try:
-        shutil.rmtree(folder, ignore_errors=True)
+        blobs.clear(cache.path("launches"), UNSTARTED)
         os.makedirs(os.path.join(folder, "files"), 0o700)
         Lock(os.path.join(folder, "alive.lock")).acquire()
         write_json(os.path.join(folder, "spec.json"), dump(spec))

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import faulthandler
 import hashlib
 import json
 import os
@@ -94,7 +95,7 @@ class Worker:
             session.infer()
         window = self._single_stream(session, samples) if spec.workload.name == "single_stream" else None
         peak = memory.peak_bytes()
-        if baseline is not None and peak is not None:
+        if baseline is not None and peak is not None and peak >= baseline:
             self._measure("peak_memory_bytes", "B", peak - baseline)
         if window is not None:
             self._tell(window)
@@ -202,6 +203,7 @@ def run(cache: Cache, launch: str, events: int, spawned_s: float) -> None:
     """
     os.dup2(2, 1)  # a chatty runtime must not write anywhere but to the log
     os.set_inheritable(events, False)
+    faulthandler.enable()  # a crash tells in the log where it was
     document: Optional[Any] = read_json(cache.launch(launch, "spec.json"))
     Worker(cache, load(LaunchSpec, document), events, spawned_s).run()
     for stream in (sys.stdout, sys.stderr):

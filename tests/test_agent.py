@@ -81,6 +81,7 @@ def test_every_verb_works_under_every_python(version: str, tmp_path: Path) -> No
 def _archive(folder: Path) -> bytes:
     (folder / "site").mkdir()
     (folder / "site/module.py").write_text("A = 1\n")
+    (folder / "site/template.py").write_text("this is {{ no }} module\n")
     return Path(shutil.make_archive(str(folder / "env"), "gztar", folder / "site")).read_bytes()
 
 

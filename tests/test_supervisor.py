@@ -62,11 +62,13 @@ def workers(agent: Agent) -> list[psutil.Process]:
 
 @pytest.mark.parametrize("name", ["SIGSEGV", "SIGABRT", "SIGILL", "SIGKILL"])
 def test_a_worker_that_is_killed_is_a_fault_with_its_signal(agent: Agent, site: Path, name: str) -> None:
-    """A crash names signal and phase; SIGKILL is no lack of memory if the kernel counts and denies it."""
-    code, phase, message = fault(agent.run(**fake(site, f"import os, signal; os.kill(os.getpid(), signal.{name})")))
+    """A crash names signal and phase, its place is in the log; SIGKILL is no lack of memory if the kernel counts and denies it."""
+    events = agent.run(**fake(site, f"import os, signal; os.kill(os.getpid(), signal.{name})"))
+    code, phase, message = fault(events)
     denied = memory.oom_kills() is not None
     assert (code, phase) == ("crash" if name != "SIGKILL" or denied else "oom", "import")
     assert f"by {name}" in message
+    assert name == "SIGKILL" or str(site / "onnxruntime.py") in log(events)
 
 
 def test_a_kill_for_want_of_memory_is_told_from_others() -> None:
@@ -167,14 +169,18 @@ def test_starting_at_once_starts_once(agent: Agent) -> None:
 
 
 def test_a_killed_start_leaves_nothing_or_a_launch(agent: Agent) -> None:
-    """Killed as soon as it touches the launches' folder, a start can be made again; the launch then runs once, to its end."""
+    """Killed as soon as it touches the launches' folder, a start can be made again; the launch then runs once, to its end.
+
+    What was begun before a power cut is cleared.
+    """
+    os.mkdir(agent.cache.path("launches", ".starting-before"))
     for _ in range(2):
         spec = agent.spec()
         with subprocess.Popen(agent.argv("start"), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True) as process:
             assert process.stdin is not None
             process.stdin.write(encode(spec))
             process.stdin.close()
-            until(lambda: os.listdir(agent.cache.path("launches")), "a launch")
+            until(lambda: set(os.listdir(agent.cache.path("launches"))) - {".starting-before"}, "a launch")
             os.killpg(process.pid, signal.SIGKILL)
         agent.call("start", spec)
         assert "done" in phases(agent.follow(spec.launch))
