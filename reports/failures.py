@@ -45,7 +45,9 @@ def failures(run: RunRecord, table: Sequence[Row]) -> list[Failure]:
 
 
 def _bad(record: CellRecord) -> list[LaunchRecord]:
-    return [launch for launch in record.launches if launch.status != "valid"]
+    """The launches that gave no number, less those that somebody cancelled and a resumed run measured again."""
+    fine = {"valid", "cancelled"} if record.status == "valid" else {"valid"}
+    return [launch for launch in record.launches if launch.status not in fine]
 
 
 def _fault(record: CellRecord, status: str) -> Fault:

@@ -35,7 +35,7 @@ def stdout_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: S
 
     table = Table(box=box.SIMPLE_HEAD)
     for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold", no_wrap=column == columns[0])
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
     Console().print(table)

@@ -6,9 +6,13 @@ import time
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
+
+from controller.errors import printable
 
 HEARTBEAT_S = 60.0
 
@@ -23,41 +27,39 @@ class Bars:
     """One bar for the run, one line per device for what it is doing."""
 
     def __init__(self, console: Console) -> None:
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[doing]}"),
-        )
-        self._progress = Progress(*columns, console=console, transient=True)
-        self._total = self._progress.add_task("launches", total=None, doing="preparing")
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._console = console
+        self._bar = Progress(*columns, console=console)
+        self._lines = Progress(TextColumn("{task.description}"), console=console)
+        self._live = Live(Group(self._bar, self._lines), console=console, transient=True, refresh_per_second=4)
+        self._total = self._bar.add_task("preparing", total=None)
         self._devices: dict[str, TaskID] = {}
 
     def __enter__(self) -> Self:
-        self._progress.start()
+        self._live.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
-        self._progress.stop()
+        self._live.stop()
 
     def planned(self, launches: int) -> None:
         """Tell how many launches there are to do."""
-        self._progress.update(self._total, total=launches, doing="")
+        self._bar.update(self._total, description="launches", total=launches)
 
     def say(self, text: str) -> None:
         """Print a line above the bars."""
-        self._progress.console.print(Text(text, "dim"))
+        self._console.print(Text(printable(text), "dim"))
 
     def phase(self, device: str, label: str, phase: str) -> None:
         """Show what a device is doing."""
         if device not in self._devices:
-            self._devices[device] = self._progress.add_task(device, total=None, doing="")
-        self._progress.update(self._devices[device], doing=f"{label} {phase}".strip())
+            self._devices[device] = self._lines.add_task(device)
+        doing = escape(printable(f"{device}: {label} {phase}"))
+        self._lines.update(self._devices[device], description=doing)
 
     def landed(self, device: str, label: str, status: str) -> None:
         """Count a launch."""
-        self._progress.advance(self._total)
+        self._bar.advance(self._total)
         if status != "valid":
             self.say(f"{device}: {label}: {status}")
 
@@ -87,8 +89,6 @@ class Lines:
 
     def say(self, text: str) -> None:
         """Print a line."""
-        from controller.errors import printable
-
         with self._lock:
             self._last = time.monotonic()
             sys.stderr.write(f"[{self._last - self._begin:6.1f} s] {printable(text)}\n")

@@ -1,9 +1,14 @@
 """fleetmark runs."""
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from controller.cli import options
 from controller.cli.output import stdout_json, stdout_table
+
+if TYPE_CHECKING:
+    from controller.store import RunRow
 
 app = typer.Typer(help="The history of runs.", no_args_is_help=True)
 
@@ -35,11 +40,23 @@ def list_runs(results: options.Results = options.RESULTS, json: options.Json = F
     if json:
         stdout_json("runs", documents)
         return
-    columns = ["id", "started_at", "finished_at", "tag", "suite", "profile", "cells", "launches"]
-    rows = [["" if one[column] is None else str(one[column]) for column in columns] for one in documents]
-    for row in rows:
-        row[2] = row[2] or "interrupted, or still running"
-    stdout_table(["run", "started", "finished", *columns[3:]], rows, right=["cells", "launches"])
+    rows = [
+        [
+            run.id,
+            run.tag or "",
+            "finished" if run.finished_at else "not finished",
+            run.document["suite"],
+            run.document["profile"],
+            *counts(run),
+        ]
+        for run in found
+    ]
+    stdout_table(["run", "tag", "state", "suite", "profile", "cells", "launches"], rows, right=["cells", "launches"])
+
+
+def counts(run: "RunRow") -> list[str]:
+    """Give a run's numbers of cells and launches as text."""
+    return [str(run.cells), str(run.launches)]
 
 
 @app.command("show")
