@@ -22,7 +22,7 @@ READ_BYTES = 65536
 MAX_PIPE_BYTES = 1 << 20
 GRACE_S = 5.0  # for a worker to end after its last word, or to be killed
 LEASE_MARGIN_S = 30.0  # for what a launch does before and after its deadline runs
-BUSY_S = 2.0  # for a supervisor that has written its end to be gone
+BUSY_S = 1.0  # for somebody who looks whether a launch runs to be done looking
 PASSED_ON = ("phase", "sample", "measure", "log")
 UNSTARTED = ".starting-"
 STARTED = b"started"
@@ -62,12 +62,10 @@ def _detach(cache: Cache, spec: LaunchSpec, locks: List[int]) -> None:
     os.waitpid(child, 0)
     with open(reading, "rb") as pipe:
         answer = pipe.read()
+    if not answer:
+        raise FaultError("crash", "the supervisor could not be started", "see the device's log", "start")
     if answer != STARTED:
-        fault = (
-            load(Fault, decode(answer))
-            if answer
-            else Fault("crash", "start", "the supervisor could not be started", "see the system's log")
-        )
+        fault: Fault = load(Fault, decode(answer))
         raise FaultError(fault.code, fault.message, fault.next, fault.phase)
 
 
@@ -78,7 +76,7 @@ def _begin(cache: Cache, spec: LaunchSpec, locks: List[int], answer: int) -> Non
     try:
         blobs.clear(cache.path("launches"), UNSTARTED)
         os.makedirs(os.path.join(folder, "files"), 0o700)
-        Lock(os.path.join(folder, "alive.lock")).acquire()
+        Lock(os.path.join(folder, "alive.lock")).acquire()  # until we end
         write_json(os.path.join(folder, "spec.json"), dump(spec))
         write_json(os.path.join(folder, "supervisor.json"), {"boot_id": boot_id(), "pid": os.getpid()})
         supervisor = Supervisor(cache, spec, folder)
@@ -179,7 +177,7 @@ class Supervisor:
                 self._watch(selector, time.monotonic() + self.spec.deadline_s)
         finally:
             status = self._end_worker()
-        _drain(log, self._on_log)
+            _drain(log, self._on_log)
         _drain(events, self._on_events)
         if status != 0 and not self.cancelled:
             self._fail(worker.death(status, self.phase, killed_before))

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from agent import lease
+from agent import lease, spool
 from agent.cache import Cache
 from agent.schema import Artifact, Feed, LaunchSpec, ModelFile, Workload, encode
 from controller.deploy import build_zipapp
@@ -119,9 +119,8 @@ class Agent:
             process.kill()
 
     def follow(self, launch: str, start: int = 0) -> list[dict[str, Any]]:
-        """The launch's events to its end."""
-        with self.following(launch, start) as events:
-            return list(events)
+        """The launch's events to its end, read in this process."""
+        return [json.loads(line) for line in spool.follow(self.cache, launch, start)]
 
     def run(self, **changes: Any) -> list[dict[str, Any]]:
         """The events of a launch from start to end."""

@@ -60,7 +60,7 @@ def workers(agent: Agent) -> list[psutil.Process]:
 # The worker
 
 
-@pytest.mark.parametrize("name", ["SIGSEGV", "SIGABRT", "SIGILL", "SIGKILL"])
+@pytest.mark.parametrize("name", ["SIGSEGV", "SIGILL", "SIGKILL"])
 def test_a_worker_that_is_killed_is_a_fault_with_its_signal(agent: Agent, site: Path, name: str) -> None:
     """A crash names signal and phase, its place is in the log; SIGKILL is no lack of memory if the kernel counts and denies it."""
     events = agent.run(**fake(site, f"import os, signal; os.kill(os.getpid(), signal.{name})"))
@@ -92,7 +92,7 @@ def test_a_worker_that_ends_early_is_a_crash(agent: Agent, site: Path, status: i
 @pytest.mark.parametrize("code", [HANG, "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)"], ids=["hangs", "stopped"])
 def test_a_worker_that_hangs_is_ended_at_its_deadline(agent: Agent, site: Path, code: str) -> None:
     """After the deadline there is a fault of that name, what the runtime said before is in the log, and no worker is left."""
-    events = agent.run(**fake(site, f"import sys; print('before', file=sys.stderr, flush=True)\n{code}"), deadline_s=1.5)
+    events = agent.run(**fake(site, f"import sys; print('before', file=sys.stderr, flush=True)\n{code}"), deadline_s=1.0)
     assert fault(events)[0] == "deadline"
     assert "before" in log(events)
     assert workers(agent) == []
@@ -132,7 +132,7 @@ def test_garbled_events_are_a_fault(agent: Agent, site: Path, text: bytes) -> No
 def test_a_workers_children_do_not_outlive_it(agent: Agent, site: Path) -> None:
     """A child that holds all of the worker's pipes neither hides the worker's death nor survives it."""
     fork = f"import os\nchild = os.fork()\nif child == 0:\n    {HANG}\nopen({str(site / 'child')!r}, 'w').write(str(child))\nos.abort()"
-    assert fault(agent.run(**fake(site, fork), deadline_s=1000.0))[0] == "crash"
+    assert fault(agent.run(**fake(site, fork), deadline_s=30.0))[0] == "crash"
     child = int((site / "child").read_text())
     until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE, "the child's end")
 
@@ -193,10 +193,10 @@ def test_only_the_leases_owner_starts_and_only_one_launch(agent: Agent, site: Pa
     spec = agent.spec()
     assert agent.refusal("start", spec._replace(owner="other")) == "busy"
     assert agent.cache.names("launches") == []
-    launch = started(agent, site, HANG, deadline_s=5000.0)
+    launch = started(agent, site, HANG, deadline_s=500.0)
     state = agent.call("lease")
     assert state["running"] is True
-    assert state["left_s"] > 4900
+    assert state["left_s"] > 490
     assert agent.refusal("start", spec._replace(launch="second")) == "busy"
     assert agent.cache.names("launches") == [launch]
     assert agent.call("cancel", {"launch": launch}) == {"cancelled": True}
