@@ -2,7 +2,7 @@
 
 import importlib.util
 import sys
-import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,7 +49,7 @@ class Shipped:
 
 @dataclass(slots=True)
 class Session:
-    """A device under measurement. Every exchange that loses the link is tried again on a new one, for at most `reconnect_s`."""
+    """A device under measurement. An exchange that loses the link is tried again on a new one, until it has been gone `reconnect_s`."""
 
     device: Device
     owner: str
@@ -60,9 +60,9 @@ class Session:
     say: Callable[[str], None] = print
     shipped: Shipped = field(default_factory=Shipped)
     running: str = ""
+    interrupted: bool = False
     _remote: Remote | None = None
     _environments: dict[str, str] = field(default_factory=dict[str, str])
-    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def open(self) -> Probe:
         """Connect, put the agent there, take the lease; give what the device says it is. Raises FaultError."""
@@ -100,7 +100,13 @@ class Session:
     def measure(self, job: Job, launch: str, evaluate: bool, on_phase: Callable[[str], None]) -> Collected:
         """Run one launch to its end, over as many connections as it takes, and give what it told. Raises FaultError."""
         spec = self._spec(job, launch, evaluate)
-        self._try(lambda remote: remote.start(spec))
+        try:
+            self._try(lambda remote: remote.start(spec))
+        except FaultError as error:
+            if error.fault.code != "busy":
+                raise
+            self._try(lambda remote: remote.acquire(self.owner, LEASE_S))  # a reboot voids leases; somebody else's is told by name
+            self._try(lambda remote: remote.start(spec))
         return self.collect(launch, on_phase)
 
     def collect(self, launch: str, on_phase: Callable[[str], None]) -> Collected:
@@ -109,6 +115,8 @@ class Session:
         events: list[Event] = []
 
         def follow(remote: Remote) -> None:
+            if self.interrupted:
+                remote.cancel(launch)
             for event in remote.follow(launch, events[-1].seq + 1 if events else 0):
                 events.append(event)
                 if event.type == "phase":
@@ -128,7 +136,8 @@ class Session:
         self._try(lambda remote: remote.forget([launch]))
 
     def interrupt(self) -> None:
-        """End the running launch, from another thread."""
+        """End the running launch, and any that is followed from now on; from another thread."""
+        self.interrupted = True
         launch, remote = self.running, self._remote
         if launch and remote is not None:
             remote.cancel(launch)
@@ -190,9 +199,10 @@ class Session:
 
     def _try(self, exchange: Callable[[Remote], T]) -> T:
         """The exchange's result; it must be one that may be made twice. A lost link is made anew, with growing pauses."""
+        gone = _Outage(self.reconnect_s)
         for attempt in tenacity.Retrying(
             retry=tenacity.retry_if_exception(is_passing),
-            stop=tenacity.stop_after_delay(self.reconnect_s),
+            stop=lambda state: self.interrupted or gone.is_over(state.outcome),
             wait=tenacity.wait_exponential_jitter(initial=0.2, max=5.0),
             before_sleep=self._drop,
             reraise=True,
@@ -200,6 +210,23 @@ class Session:
             with attempt:
                 return exchange(self._connected())
         raise AssertionError("unreachable: tenacity raises or returns")
+
+
+class _Outage:
+    """How long attempts have failed; one that had the link for longer than `limit_s` before it lost it, as followers do, begins anew."""
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self._since = self._failed = time.monotonic()
+
+    def is_over(self, outcome: tenacity.Future | None) -> bool:
+        """Tell after a failed attempt whether it was the last."""
+        now = time.monotonic()
+        error = outcome.exception() if outcome else None
+        if isinstance(error, FaultError) and error.fault.code == "link_lost" and now - self._failed > self._limit_s:
+            self._since = now
+        self._failed = now
+        return now - self._since > self._limit_s
 
 
 def ssh_settings(device: Device) -> SshSettings | None:
