@@ -4,10 +4,10 @@ import json
 import posixpath
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from agent.cache import DEFAULT
-from agent.schema import PROTOCOL, Event, Fault, FaultError, LaunchSpec, Probe, SampleFile, SchemaError, decode, encode, load
+from agent.schema import PROTOCOL, REASONS, Event, Fault, FaultError, LaunchSpec, Probe, SampleFile, SchemaError, decode, encode, load
 from controller import limits
 from controller.deploy import Zipapp, build_zipapp
 from controller.transport import Transport
@@ -37,6 +37,14 @@ except OSError as error:
     answer["error"] = "%s: %s" % (root, error.strerror)
 print(json.dumps(answer))
 """
+
+
+class BlobState(NamedTuple):
+    """Whether a file is on the device, and how much of an unfinished upload."""
+
+    present: bool
+    partial_bytes: int
+    corrupt: bool
 
 
 class Remote:
@@ -69,7 +77,8 @@ class Remote:
             raise self._fault("no_python", f"{self.python} cannot be run there: {_last_line(done.stderr_tail)}", SILENCE)
         try:
             answer: Any = decode(done.stdout.splitlines()[-1])
-            version, present, error = tuple(answer["python"]), answer["present"] is True, str(answer["error"])
+            version, present = tuple(load(list[int], answer["python"])), answer["present"] is True
+            error = load(str, answer["error"])[: limits.MAX_TEXT_CHARACTERS]
         except (SchemaError, LookupError, TypeError) as problem:
             message = f"{self.python} did not answer as Python 3 does: {_last_line(done.stderr_tail)}"
             raise self._fault("no_python", message, SILENCE) from problem
@@ -95,25 +104,25 @@ class Remote:
 
     def upload(self, files: Mapping[str, Path], progress: Callable[[int], None] | None = None) -> int:
         """Put files on the device by their sha256, from where an earlier upload stopped; give the bytes shipped."""
-        missing = {sha256: state for sha256, state in self._verify(list(files)).items() if not state["present"]}
+        missing = {sha256: state for sha256, state in self._verify(list(files)).items() if not state.present}
         shipped = 0
         for sha256, state in missing.items():
-            path, offset = files[sha256], int(state["partial_bytes"])
+            path, offset = files[sha256], state.partial_bytes
             offset = offset if 0 <= offset < path.stat().st_size else 0
             self.transport.put(path, self.path("blobs", sha256 + ".part"), offset=offset, progress=progress)
             shipped += path.stat().st_size - offset
-        broken = [sha256 for sha256, state in self._verify(list(missing)).items() if not state["present"]] if missing else []
+        broken = [sha256 for sha256, state in self._verify(list(missing)).items() if not state.present] if missing else []
         if broken:
             self._call("verify", {"discard": broken})
             raise self._fault("protocol", f"{files[broken[0]].name} arrived damaged and was deleted there", "run again")
         return shipped
 
-    def _verify(self, sha256s: list[str]) -> dict[str, dict[str, Any]]:
+    def _verify(self, sha256s: list[str]) -> dict[str, BlobState]:
         answer = self._call("verify", {"blobs": sha256s}, timeout_s=INSTALL_TIMEOUT_S)
-        states = answer.get("blobs")
-        if not isinstance(states, dict) or set(states) != set(sha256s):  # pyright: ignore[reportUnknownArgumentType] - JSON
+        states: dict[str, BlobState] = self._load(dict[str, BlobState], answer.get("blobs"))
+        if set(states) != set(sha256s):
             raise self._fault("protocol", "verify answered for other files than those asked for", "run again")
-        return states  # pyright: ignore[reportUnknownVariableType]
+        return states
 
     def install(self, environment: str, archive_sha256: str) -> None:
         """Have an uploaded archive unpacked as an environment."""
@@ -127,16 +136,19 @@ class Remote:
         """Give a launch's events from number `start` on, until it ends; raises FaultError `link_lost` if the link does."""
         request = encode({"launch": launch, "from": start})
         with self.transport.exec(self._argv("follow"), stdin=request, timeout_s=None) as process:
-            for _ in range(limits.MAX_EVENTS):
+            left = limits.MAX_SPOOL_BYTES
+            while True:
                 line: bytes = process.stdout.readline(limits.MAX_EVENT_BYTES)
                 if not line.endswith(b"\n"):
-                    break
+                    raise self._fault("link_lost", f"the link broke while following launch {launch}", "fleetmark run --resume")
+                left -= len(line)
+                if left < 0:
+                    raise self._fault("protocol", f"launch {launch} tells more than a launch has to tell", "run again")
                 event = self._event(line)
                 yield event
                 if event.type in ("end", "lost"):
                     process.wait(VERB_TIMEOUT_S)
                     return
-        raise self._fault("link_lost", f"the link broke while following launch {launch}", "fleetmark run --resume")
 
     def _event(self, line: bytes) -> Event:
         answer = self._decode(line)
@@ -179,6 +191,7 @@ class Remote:
     def _decode(self, text: bytes) -> dict[str, Any]:
         try:
             value: Any = decode(text)
+            _check_storable(value)
         except SchemaError as error:
             raise self._fault("protocol", f"the agent's answer is {error}", "run again") from error
         if not isinstance(value, dict):
@@ -193,11 +206,29 @@ class Remote:
 
     def _remote_fault(self, value: object) -> FaultError:
         fault: Fault = self._load(Fault, value)
+        if fault.code not in REASONS:
+            raise self._fault("protocol", f"{fault.code[:40]!a} is not a reason code", "run again")
         message = f"{self.name}: {fault.message[: limits.MAX_TEXT_CHARACTERS]}"
         return FaultError(fault.code, message, fault.next[: limits.MAX_TEXT_CHARACTERS], fault.phase[:40])
 
     def _fault(self, code: str, message: str, next_step: str) -> FaultError:
         return FaultError(code, f"{self.name}: {message}", next_step)
+
+
+def _check_storable(value: Any) -> None:
+    """Refuse numbers that neither the store nor a float can hold, and half characters, which nothing can show."""
+    match value:
+        case str() if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+            raise SchemaError("text with half a character")
+        case int() if abs(value) > limits.MAX_WHOLE:
+            raise SchemaError("a whole number of more than 64 bits")
+        case dict():
+            _check_storable([*value, *value.values()])  # pyright: ignore[reportUnknownArgumentType] - JSON
+        case list():
+            for item in value:  # pyright: ignore[reportUnknownVariableType]
+                _check_storable(item)
+        case _:
+            pass
 
 
 def _expand(cache_dir: str, transport: Transport) -> str:

@@ -1,0 +1,106 @@
+"""The typed client of the agent's verbs, against programs that answer what no agent answers."""
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.schema import PROTOCOL, FaultError
+from controller import limits
+from controller.remote import Remote
+from controller.transport import connect
+
+SHA256 = "0" * 64
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Iterator[Callable[[bytes], Remote]]:
+    """Gives the client of a device whose interpreter is a program that prints the given text, whatever it is asked."""
+    transport = connect("liar", None)
+
+    def make(answer: bytes) -> Remote:
+        (tmp_path / "answer").write_bytes(answer)
+        program = tmp_path / "python"
+        program.write_text(f"#!/bin/sh\ncat > /dev/null\nexec cat '{tmp_path / 'answer'}'\n")
+        program.chmod(0o755)
+        return Remote(transport, "liar", str(program), str(tmp_path / "agent"))
+
+    with transport:
+        yield make
+
+
+def ok(**answer: Any) -> bytes:
+    return json.dumps({"v": PROTOCOL, "ok": answer}).encode()
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        None,
+        [],
+        {},
+        {"present": False},
+        {"present": "no", "partial_bytes": 0, "corrupt": False},
+        {"present": False, "partial_bytes": "0", "corrupt": False},
+        {"present": False, "partial_bytes": None, "corrupt": False},
+        {"present": False, "partial_bytes": 10**30, "corrupt": False},
+    ],
+)
+def test_an_upload_is_not_led_astray(state: Any, device: Callable[[bytes], Remote], tmp_path: Path) -> None:
+    """A device that tells nonsense about the files it has is refused with `protocol`."""
+    file = tmp_path / "file"
+    file.write_bytes(b"content")
+    with pytest.raises(FaultError) as caught:
+        device(ok(blobs={SHA256: state})).upload({SHA256: file})
+    assert caught.value.fault.code == "protocol"
+
+
+@pytest.mark.parametrize("blobs", [None, [], {"1" * 64: {"present": True, "partial_bytes": 0, "corrupt": False}}])
+def test_an_answer_about_other_files_is_refused(blobs: Any, device: Callable[[bytes], Remote], tmp_path: Path) -> None:
+    """A device that answers for files that nobody asked for is refused with `protocol`."""
+    with pytest.raises(FaultError) as caught:
+        device(ok(blobs=blobs)).upload({SHA256: tmp_path})
+    assert caught.value.fault.code == "protocol"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"[]",
+        b'{"v": 1, "ok": []}',
+        b'{"v": 1, "fault": {"code": "made_up", "phase": "", "message": "", "next": ""}}',
+        b'{"v": 1, "fault": "sorry"}',
+        b'{"v": 1, "ok": {"text": "\\ud800"}}',
+        b'{"v": 1, "ok": {"\\udfff": 1}}',
+        b'{"v": 1, "ok": {"number": [9223372036854775808]}}',
+        b'{"v": 2, "ok": {}}',
+    ],
+)
+def test_an_answer_that_is_not_one_is_refused(answer: bytes, device: Callable[[bytes], Remote]) -> None:
+    """What is not an answer, has a code that no fault has, or could not be stored, is `protocol`."""
+    with pytest.raises(FaultError) as caught:
+        device(answer).release("somebody")
+    assert caught.value.fault.code == "protocol"
+
+
+@pytest.mark.parametrize("python", ["[]", '["3", "11"]', "3", "null", '[3, "x"]'])
+def test_an_interpreter_that_tells_no_version_is_refused(python: str, device: Callable[[bytes], Remote]) -> None:
+    """An interpreter that does not say its version as Python does is `no_python`."""
+    with pytest.raises(FaultError) as caught:
+        device(f'{{"python": {python}, "present": true, "error": ""}}'.encode()).deploy()
+    assert caught.value.fault.code == "no_python"
+
+
+def test_a_launch_that_never_stops_telling_is_refused(device: Callable[[bytes], Remote], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events beyond what is read of a launch are `protocol`, those before are given."""
+    line = json.dumps({"v": PROTOCOL, "seq": 0, "t": 0.0, "type": "news", "data": {}}).encode() + b"\n"
+    monkeypatch.setattr(limits, "MAX_SPOOL_BYTES", 10 * len(line))
+    events = device(line * 11).follow("launch")
+    assert len(list(itertools.islice(events, 10))) == 10
+    with pytest.raises(FaultError) as caught:
+        next(events)
+    assert caught.value.fault.code == "protocol"
