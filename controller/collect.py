@@ -52,9 +52,16 @@ def collect(events: Iterable[Event], fetch: Callable[[SampleFile], bytes]) -> Co
             _take(launch, event, fetch)
         except SchemaError as error:
             raise FaultError("protocol", f"event {event.seq} ({event.type[:20]!r}): {error}", "run again", "follow") from error
+    if launch.complete and launch.fault is None and not _has_latencies(launch):
+        launch.fault = Fault("protocol", "follow", "the launch ended without a fault and without latencies", "run again")
     if not launch.complete:
         raise FaultError("link_lost", "the spool ended without its end", "fleetmark run --resume", "follow")
     return launch
+
+
+def _has_latencies(launch: Collected) -> bool:
+    found = launch.samples.get("latency_ns")
+    return found is not None and found.array.dtype.kind == "i" and found.array.ndim == 1 and bool((found.array >= 0).all())
 
 
 def _take(launch: Collected, event: Event, fetch: Callable[[SampleFile], bytes]) -> None:
@@ -108,8 +115,9 @@ def _check_metric(name: str) -> None:
 
 def _check_file(file: SampleFile) -> None:
     _check_metric(file.metric)
-    if file.dtype not in DTYPES or any(size < 0 for size in file.shape) or len(file.shape) > 8 or file.stride < 1:
-        raise SchemaError(f"{file.metric}: dtype {file.dtype[:20]!r}, shape {file.shape} is refused")
+    shaped = 1 <= len(file.shape) <= 8 and file.shape[0] > 0 and all(0 <= size <= limits.MAX_FILE_BYTES for size in file.shape)
+    if file.dtype not in DTYPES or not shaped or not 1 <= file.stride <= limits.MAX_WHOLE:
+        raise SchemaError(f"{file.metric}: dtype {file.dtype[:20]!r}, shape {str(file.shape)[:80]}, stride {file.stride} is refused")
     if math.prod(file.shape) * DTYPES[file.dtype].itemsize != file.size_bytes or file.size_bytes > limits.MAX_FILE_BYTES:
         raise SchemaError(f"{file.metric}: {file.size_bytes} bytes do not fit shape {file.shape}, or are too many")
 
