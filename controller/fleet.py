@@ -125,22 +125,24 @@ class _Lane:
     def _prepare(self, device: Device, jobs: Sequence[Job]) -> None:
         """Connect, collect what an earlier controller left running, ship what is missing."""
         fleet = self.fleet
-        missing = [job for job in jobs if len(fleet.done.get(job.id, {})) < fleet.launches]
+        missing = [job for job in jobs if not self._is_done(job)]
         if not missing or fleet.stopping.is_set():
             return
         session = fleet.open_session(device)
         try:
             fleet.listener.phase(device.name, "", "connect")
+            fleet.sessions.append(session)
             probe = session.open()
             fleet.store.set_device(fleet.run_id, DeviceRecord(device.name, device.kind, device.tags, probe))
             self._open[device.name] = session
-            fleet.sessions.append(session)
             self._collect_pending(session, jobs)
             fleet.listener.phase(device.name, "", "ship")
             faults = session.ship(missing, probe)
         except FaultError as error:
             fleet.listener.say(f"{device.name}: {error}")
             faults = {job.id: error for job in missing}
+        if device.name not in self._open:
+            session.abandon()
         shipped = session.shipped
         if device.name in self._open:
             total = shipped.agent + shipped.environments + shipped.artifacts
@@ -148,12 +150,17 @@ class _Lane:
             fleet.listener.say(f"{device.name}: shipped {total:,} bytes ({parts})")
         self._leave_out([(job, faults[job.id].fault) for job in missing if job.id in faults])
 
-    def _leave_out(self, faults: Sequence[tuple[Job, Fault]]) -> None:
+    def _leave_out(self, left: Sequence[tuple[Job, Fault]]) -> None:
+        """Note why cells cannot be measured; those that have all their launches, or were set aside before, stay as they are."""
+        faults = [(job, fault) for job, fault in left if job.id not in self._set_aside and not self._is_done(job)]
         self.fleet.store.cell_faults(self.fleet.run_id, {job.id: fault for job, fault in faults})
         for job, fault in faults:
             self._set_aside.add(job.id)
             for _ in range(self.fleet.launches - len(self.fleet.done.get(job.id, {}))):
                 self.fleet.listener.landed(job.cell.device, label(job), status_of(fault))
+
+    def _is_done(self, job: Job) -> bool:
+        return len(self.fleet.done.get(job.id, {})) >= self.fleet.launches
 
     def _collect_pending(self, session: Session, jobs: Sequence[Job]) -> None:
         """Launches that were started for these cells and never stored: those that ran to their end count, the others run again."""
@@ -163,8 +170,8 @@ class _Lane:
                 job = by_id[cell_id]
                 self.fleet.listener.phase(job.cell.device, label(job), "collect")
                 status, again = self._finish(session, job, launch, round_, functools.partial(session.collect, launch, _ignore))
-                if not again:
-                    self.fleet.listener.landed(job.cell.device, label(job), status)
+                if not again and status != "cancelled":
+                    self._landed(job, status)
 
     def _round(self, round_: int) -> None:
         fleet = self.fleet
@@ -184,11 +191,10 @@ class _Lane:
         """Set a device aside that cannot be reached any more; what it has finished by then, a resumed run collects."""
         self.fleet.listener.say(f"{device}: {error}; its other launches are left out")
         self._open.pop(device).abandon()
-        left = [job for job in self.jobs if job.cell.device == device and job.id not in self._set_aside]
-        self._leave_out([(job, error.fault) for job in left if len(self.fleet.done.get(job.id, {})) < self.fleet.launches])
+        self._leave_out([(job, error.fault) for job in self.jobs if job.cell.device == device])
 
     def _measure(self, job: Job, round_: int) -> None:
-        """One launch, up to MAX_TRIES times if the device lost it; a cell whose launch failed is set aside."""
+        """One launch, up to MAX_TRIES times if the device lost it."""
         fleet, session = self.fleet, self._open[job.cell.device]
         status = "failed"
         for attempt in range(MAX_TRIES):
@@ -199,7 +205,11 @@ class _Lane:
             status, again = self._finish(session, job, launch, round_, measure)
             if not again or fleet.stopping.is_set():
                 break
-        fleet.listener.landed(job.cell.device, label(job), status)
+        self._landed(job, status)
+
+    def _landed(self, job: Job, status: str) -> None:
+        """Tell of a launch that is over; a cell whose launch failed is set aside."""
+        self.fleet.listener.landed(job.cell.device, label(job), status)
         if status not in ("valid", "cancelled"):
             self._set_aside.add(job.id)
 
@@ -209,22 +219,36 @@ class _Lane:
         Raises FaultError where the device cannot be reached any more: the launch then stays open, to be collected by a resumed run.
         """
         fleet = self.fleet
-        raw: list[Samples] = []
         try:
             collected = measure()
-            raw = outputs.derive(collected, job, fleet.reference) if collected.fault is None else []
         except FaultError as error:
             if is_passing(error):
                 raise
             collected = Collected(fault=error.fault)
+        raw = self._derive(collected, job)
         fault = collected.fault
         status = "valid" if fault is None else status_of(fault)
         if fault is None:
             fleet.done.setdefault(job.id, {})[round_] = launch
         fleet.store.finish_launch(_record(launch, round_, status, collected), [*collected.samples.values(), *raw])
         if collected.complete:
-            session.forget(launch)
+            self._forget(session, launch)
         return status, fault is not None and not collected.complete and fault.code in AGAIN
+
+    def _derive(self, collected: Collected, job: Job) -> list[Samples]:
+        try:
+            return outputs.derive(collected, job, self.fleet.reference) if collected.fault is None else []
+        except FaultError as error:
+            collected.fault = error.fault
+            return []
+
+    def _forget(self, session: Session, launch: str) -> None:
+        try:
+            session.forget(launch)
+        except FaultError as error:
+            if is_passing(error):
+                raise
+            self.fleet.listener.say(f"{session.device.name}: launch {launch} stays there: {error}")
 
 
 def _record(launch: str, round_: int, status: str, collected: Collected) -> LaunchRecord:
