@@ -5,7 +5,7 @@ import os
 import time
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
-from agent.cache import FULL, Cache, boot_id, is_held, read_object, unlink, wait_until_free
+from agent.cache import FULL, Cache, boot_id, is_held, read_object, wait_until_free
 from agent.schema import PROTOCOL, FaultError
 
 POLL_S = (0.01, 0.02, 0.05, 0.1)
@@ -20,8 +20,7 @@ class Spool:
 
     def __init__(self, folder: str) -> None:
         self.error: Optional[OSError] = None
-        self._reserve = os.path.join(folder, "reserve")
-        _allocate(self._reserve)
+        self._reserve = _allocate(os.path.join(folder, "reserve"))
         self._file = os.open(os.path.join(folder, "events.jsonl"), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._waiting = bytearray()
         self._held = False
@@ -46,7 +45,6 @@ class Spool:
         self.hold(False)
         os.fsync(self._file)
         os.close(self._file)
-        unlink(self._reserve)
 
     def _flush(self) -> None:
         """Write all that waits, over as many calls as it takes; what a full disk refused goes on from there."""
@@ -57,16 +55,20 @@ class Spool:
                 if self.error is not None:
                     raise
                 self.error = error
-                unlink(self._reserve)
+                os.close(self._reserve)
 
 
-def _allocate(path: str) -> None:
-    with open(path, "wb") as file:
-        try:
-            os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
-        except OSError as error:
-            if error.errno in FULL:
-                raise  # otherwise the file system cannot reserve, and we do without
+def _allocate(path: str) -> int:
+    """A descriptor of a file without a name, whose room is given back when it is closed."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    os.unlink(path)
+    try:
+        os.posix_fallocate(descriptor, 0, RESERVE_BYTES)
+    except OSError as error:
+        if error.errno in FULL:
+            os.close(descriptor)
+            raise  # otherwise the file system cannot reserve, and we do without
+    return descriptor
 
 
 def follow(cache: Cache, launch: str, start: int) -> Iterator[bytes]:

@@ -156,7 +156,7 @@ class Supervisor:
         self._end(watch)
 
     def _fail(self, fault: Fault) -> None:
-        self.fault = self.fault or fault
+        self.fault = self.fault or fault._replace(phase=fault.phase or self.phase)
 
     def _supervise(self) -> None:
         (events, events_end), (log, log_end), (woken, wake) = os.pipe(), os.pipe(), os.pipe()
@@ -262,7 +262,8 @@ class Supervisor:
         self.spool.hold(on)
 
     def _check_disk(self) -> None:
-        if self.spool.error is not None:
+        """A launch on a full disk is over, unless its work is done: its last words fit."""
+        if self.spool.error is not None and self.phase != "done":
             raise disk_fault(self.spool.error, self.cache.root)
 
     def _on_log(self, text: bytes) -> None:
@@ -279,8 +280,6 @@ class Supervisor:
             self.spool.write("log", {"text": self.log.decode("utf-8", "replace")})
         if self.cancelled:
             self.fault = Fault("cancelled", self.phase, "the launch was cancelled", "fleetmark run --resume measures it again")
-        elif self.spool.error is not None:
-            self._fail(disk_fault(self.spool.error, self.cache.root).fault)
         if self.fault is not None:
             self.spool.write("fault", dump(self.fault))
         self.spool.write("end", {})

@@ -379,6 +379,16 @@ def test_a_disk_that_fills_up_in_a_launch_is_its_fault(full: Agent) -> None:
     assert os.listdir(full.cache.launch(spec.launch, "files")) == []
 
 
+def test_a_launch_on_a_disk_that_others_filled_has_its_end(full: Agent, site: Path) -> None:
+    """With not a byte left, the launch's log, conditions, fault and end are written all the same."""
+    launch = started(full, site, f"import os; os.write(2, b'x' * 16384)\n{HANG}")
+    fill(full, 0)
+    full.call("cancel", {"launch": launch})
+    events = full.follow(launch)
+    assert types(events)[-4:] == ["conditions", "log", "fault", "end"]
+    assert len(log(events)) == 16384
+
+
 def test_a_launch_does_not_start_on_a_full_disk(full: Agent) -> None:
     """Where not even its spool's reserve finds room, start says disk_full and leaves nothing."""
     spec = full.spec()
