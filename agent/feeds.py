@@ -17,7 +17,7 @@ def read(path: str, feeds: List[Feed]) -> Dict[str, Any]:
     except ImportError as error:
         raise FaultError("env_missing", "numpy cannot be imported: {}".format(error), "run fleetmark device setup", "data") from error
     try:
-        with numpy.load(path, allow_pickle=False) as data:
+        with open(path, "rb") as file, numpy.load(file, allow_pickle=False) as data:
             arrays = {feed.input: prepare_array(numpy, _member(data, feed.array), feed) for feed in feeds}
     except MemoryError:
         raise
