@@ -6,7 +6,7 @@ from typing import Any
 
 import backends
 from agent import workloads
-from agent.schema import Fault, Workload
+from agent.schema import Fault, Workload, fingerprint
 from compress import recipes
 from controller.choices import BackendChoice, WorkloadChoice
 from controller.errors import FleetmarkError
@@ -46,7 +46,16 @@ def plan(suite: Suite, devices: Sequence[Device]) -> list[PlannedCell]:
         for automatic, backend in _backends(suite, device)
         for workload in suite.workloads
     ]
-    return [cell for automatic, cell in found if not (automatic and cell.fault and cell.fault.code == "convert_fail")]
+    wanted = [cell for automatic, cell in found if not (automatic and cell.fault and cell.fault.code == "convert_fail")]
+    unique: dict[str, PlannedCell] = {}
+    for cell in wanted:
+        unique.setdefault(_identity(cell), cell)
+    return list(unique.values())
+
+
+def _identity(cell: PlannedCell) -> str:
+    """What tells cells apart; a suite may ask for one twice, such as by `auto` and by the backend's name."""
+    return fingerprint([cell.device, cell.model, cell.recipe, cell.backend, dict(cell.options), cell.workload])
 
 
 def _check_recipe(name: str) -> None:
