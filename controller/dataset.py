@@ -1,6 +1,9 @@
 """A model's data: read from the suite's .npz, or drawn at random; as arrays for the compressor and as feeds for the devices."""
 
 import hashlib
+import io
+import os
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -126,15 +129,19 @@ def _check(name: str, specs: list[TensorSpec], wire: Mapping[str, NDArray[Any]])
 
 def _labels(arrays: Mapping[str, NDArray[Any]], name: str, samples: int) -> NDArray[Any] | None:
     labels = arrays.get("eval_labels")
-    if labels is not None and len(labels) != samples:
-        raise FaultError("bad_data", f"{name}: {samples} samples but {len(labels)} eval_labels", "give one label a sample")
+    if labels is not None and (labels.shape != (samples,) or labels.dtype.kind not in "iu"):
+        message = f"{name}: eval_labels are {labels.dtype} of shape {list(labels.shape)}, there are {samples} samples"
+        raise FaultError("bad_data", message, "give one whole number a sample")
     return labels
 
 
 def _write(wire: Mapping[str, NDArray[Any]], folder: Path) -> tuple[Path, str]:
     """The evaluation arrays as the device gets them (arr_0, arr_1, ...), under the name of their content."""
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / "writing.npz"
-    np.savez_compressed(temporary, *wire.values())
-    sha256 = hashlib.sha256(temporary.read_bytes()).hexdigest()
-    return temporary.replace(folder / f"{sha256}.npz"), sha256
+    content = io.BytesIO()
+    np.savez_compressed(content, *wire.values())
+    sha256 = hashlib.sha256(content.getbuffer()).hexdigest()
+    descriptor, temporary = tempfile.mkstemp(dir=folder)  # another run may write the same file
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content.getbuffer())
+    return Path(temporary).replace(folder / f"{sha256}.npz"), sha256
