@@ -96,14 +96,16 @@ def _run(agent: Path, cache: Cache) -> list[Event]:
         os.close(writing)
         alarm = threading.Timer(TIMEOUT_S, worker.kill)
         alarm.start()
-        with os.fdopen(reading, "rb") as events:
-            found = [Event(v=1, seq=seq, t=0.0, **decode(line)) for seq, line in enumerate(events)]
-        status = worker.wait()
-        alarm.cancel()
+        try:
+            with os.fdopen(reading, "rb") as events:
+                lines = list(events)
+            status = worker.wait()
+        finally:
+            alarm.cancel()
     if status != 0:
         last = log.read_bytes()[-LOG_BYTES:].decode("utf-8", "replace").strip().rpartition("\n")[2]
         raise FaultError("crash", f"the runtime died with status {status} on the controller: {last}", "try another recipe", "verify")
-    return found
+    return [Event(v=1, seq=seq, t=0.0, **decode(line)) for seq, line in enumerate(lines)]
 
 
 def _outputs(cache: Cache, path: Path, events: list[Event]) -> dict[str, NDArray[np.float32]]:
