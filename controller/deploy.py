@@ -1,4 +1,4 @@
-"""Builds the agent zipapp, the same bytes every time, and puts content-addressed files on a device."""
+"""Builds the agent zipapp, the same bytes every time."""
 
 import hashlib
 import io
