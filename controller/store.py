@@ -46,19 +46,17 @@ class Store:
         self._engine = sa.create_engine(f"sqlite:///{self.path}", connect_args={"timeout": 30})
         try:
             with self._engine.begin() as connection:
-                found = connection.execute(sa.text("PRAGMA user_version")).scalar_one()
-                if found not in (0, SCHEMA):
-                    raise FleetmarkError(
-                        f"{self.path} has schema {found}, this fleetmark reads {SCHEMA}",
-                        next="use the fleetmark that wrote it, or --results DIR",
-                    )
-                connection.execute(sa.text("PRAGMA journal_mode=WAL"))
-                metadata.create_all(connection)
-                connection.execute(sa.text(f"PRAGMA user_version={SCHEMA}"))
+                found = _schema(connection)
         except exc.DatabaseError as error:
             raise FleetmarkError(
                 f"{self.path} cannot be opened: {error.orig}", next="move it away, or choose another --results DIR"
             ) from error
+
+        if found != SCHEMA:
+            raise FleetmarkError(
+                f"{self.path} has schema {found}, this fleetmark reads {SCHEMA}",
+                next="use the fleetmark that wrote it, or --results DIR",
+            )
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -143,9 +141,9 @@ class Store:
         with self._transaction() as connection:
             where = (launches.c.id == launch.id) & (launches.c.status == "started")
             begun = connection.execute(sa.select(launches.c.document).where(where)).scalar_one_or_none()
-            if begun is None:
+            written = connection.execute(launches.update().where(where).values(status=launch.status, document=(begun or {}) | document))
+            if written.rowcount != 1:
                 raise FleetmarkError(f"launch {launch.id} has been written before", next="this is a bug: please report it")
-            connection.execute(launches.update().where(where).values(status=launch.status, document=begun | document))
             for sample in raw:
                 connection.execute(samples.insert().values(launch_id=launch.id, **_pack(sample)))
 
@@ -212,6 +210,19 @@ class Store:
             cells=found_cells,
             conditions=document["provenance"],
         )
+
+
+def _schema(connection: sa.Connection) -> int:
+    """The schema's version; tables are made where there are none, by one of several that begin at once."""
+    version = sa.text("PRAGMA user_version")
+    found = connection.execute(version).scalar_one()
+    if found == 0:
+        connection.execute(sa.text("PRAGMA journal_mode=WAL"))
+        connection.execute(sa.text("BEGIN IMMEDIATE"))
+        metadata.create_all(connection)
+        connection.execute(sa.text(f"PRAGMA user_version={SCHEMA}"))
+        found = connection.execute(version).scalar_one()
+    return found
 
 
 def _pack(sample: Samples) -> dict[str, Any]:
