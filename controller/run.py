@@ -1,9 +1,11 @@
 """One run from its request to its report: plan, make the artifacts, measure, store, render."""
 
+import fcntl
 import os
 import platform
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -21,7 +23,7 @@ from controller.fleet import Fleet, Listener, now
 from controller.inventory import Device
 from controller.plan import PlannedCell
 from controller.session import Job, Session
-from controller.store import RunRow, Store
+from controller.store import Store
 from controller.suite import Suite
 from controller.variants import Prepared
 from reports.records import CellRecord, DeviceRecord, RunRecord, VariantRecord
@@ -73,16 +75,35 @@ def request(
     return Request(suite, name, devices, planned, count, document, wheelhouse)
 
 
-def execute(request: Request, store: Store, listener: Listener, resume: RunRow | None, on_plan: Callable[[int], None]) -> str:
-    """Run the request, or what is left of the run to resume; give the run's id. `on_plan` hears how many launches there are to do.
+def execute(request: Request, store: Store, listener: Listener, run_id: str, resume: bool, on_plan: Callable[[int], None]) -> None:
+    """Run the request as a new run, or what is left of the one to resume. `on_plan` hears how many launches there are to do.
 
-    KeyboardInterrupt passes through with all that is done in the store.
+    KeyboardInterrupt passes through with all that is done in the store. Raises FleetmarkError if somebody else is at the same run.
     """
+    with _alone(store.path.parent / run_id):
+        _execute(request, store, listener, run_id, resume, on_plan)
+
+
+@contextmanager
+def _alone(folder: Path) -> Generator[None]:
+    """Hold the run's folder: two controllers of one run have the same lease, and would take each other's launches away."""
+    folder.mkdir(exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise FleetmarkError(f"run {folder.name} is still going on", next="wait until it ends, or interrupt it") from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _execute(request: Request, store: Store, listener: Listener, run_id: str, resume: bool, on_plan: Callable[[int], None]) -> None:
     prepared = variants.prepare(request.suite.models, request.planned, cache_folder(), listener.say)
     matrix = _matrix(request.planned, prepared)
-    run_id = resume.id if resume else new_id()
     if resume:
-        _check_same(store.load_run(run_id), matrix)
+        _check_same(store.load_run(run_id), request, matrix)
     else:
         store.create_run(run_id, now(), _document(request))
     store.add_cells(run_id, matrix.cells, matrix.variants)
@@ -97,7 +118,6 @@ def execute(request: Request, store: Store, listener: Listener, resume: RunRow |
     on_plan(sum(request.launches - len(done.get(job.id, {})) for job in jobs))
     _fleet(request, store, listener, run_id, prepared, done).run(request.devices, jobs)
     store.finish_run(run_id, now())
-    return run_id
 
 
 def _fleet(request: Request, store: Store, listener: Listener, run_id: str, prepared: Prepared, done: dict[str, dict[int, str]]) -> Fleet:
@@ -135,7 +155,13 @@ def _is_final(cell: CellRecord) -> bool:
     return any(launch.fault is not None and launch.fault.code not in PASSING for launch in last.values())
 
 
-def _check_same(record: RunRecord, matrix: Matrix) -> None:
+def _check_same(record: RunRecord, request: Request, matrix: Matrix) -> None:
+    then, now_ = (record.profile, record.launches_planned), (request.suite.profile, request.launches)
+    if then != now_:
+        raise FleetmarkError(
+            f"run {record.id} is of {then[1]} {then[0]} launches a cell, its suite asks for {now_[1]} {now_[0]} ones now",
+            next="change the suite back, or start a new run",
+        )
     stored = {cell.id for cell in record.cells}
     if stored and stored != {identity for identity, _, _ in matrix.cells}:
         raise FleetmarkError(

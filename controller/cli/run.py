@@ -1,6 +1,7 @@
 """fleetmark plan and fleetmark run."""
 
 import dataclasses
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,7 @@ from controller.cli.output import pairs, stderr_text, stdout_json, stdout_table,
 
 if TYPE_CHECKING:
     from controller.run import Request
-    from controller.store import RunRow, Store
+    from controller.store import Store
     from controller.suite import Suite
     from reports.records import RunRecord
 
@@ -23,6 +24,7 @@ Tflite = Annotated[Path | None, typer.Option("--tflite", help="For an .onnx MODE
 Profile = Annotated[str | None, typer.Option("--profile", help="quick (3 launches of 0.5 s) or standard (5 of 3 s).")]
 Launches = Annotated[int | None, typer.Option("--launches", min=1, max=1000, help="How many launches each cell gets.")]
 Resume = Annotated[str | None, typer.Option("--resume", metavar="RUN", help="Go on with an interrupted run: its id, a prefix, or latest.")]
+OF_A_MODEL = {"recipes": "--recipe", "backends": "--backend", "data": "--data", "tflite": "--tflite"}
 Wheelhouse = Annotated[Path | None, typer.Option("--wheelhouse", help="A folder of wheels, for a laptop that is offline.", exists=True)]
 
 
@@ -89,7 +91,7 @@ def run(
     if resume is not None:
         store = Store.open(results)
         row = store.find_run(resume)
-        return _run(_request(row.document["request"], wheelhouse), store, results, row)
+        return _run(_request(row.document["request"], wheelhouse), store, results, row.id)
     assert target is not None  # noqa: S101 - for the type checker
     asked = _ask(target, select, inventory, profile, launches)
     asked |= {"recipes": recipe, "backends": backend, "data": _absolute(data), "tflite": _absolute(tflite)}
@@ -122,7 +124,11 @@ def _request(asked: dict[str, Any], wheelhouse: Path | None) -> "Request":
     target = Path(asked["target"])
     if not target.exists():
         raise FleetmarkError(f"there is no {asked['name']}", next="give the path of a suite.yaml, an .onnx or a .tflite")
-    suite = _single(target, asked) if target.suffix in (".onnx", ".tflite") else suites.load(target)
+    single = target.suffix in (".onnx", ".tflite")
+    given = [option for key, option in OF_A_MODEL.items() if asked.get(key)]
+    if given and not single:
+        raise FleetmarkError(f"{given[0]} is for a MODEL, {asked['name']} is a suite", next="write it into the suite")
+    suite = _single(target, asked) if single else suites.load(target)
     if asked["profile"]:
         suite = dataclasses.replace(suite, profile=asked["profile"])
     devices = selectors.select(inventories.load(Path(asked["inventory"])), asked["select"] or list(suite.devices))
@@ -155,15 +161,18 @@ def _single(target: Path, asked: dict[str, Any]) -> "Suite":
     )
 
 
-def _run(request: "Request", store: "Store", results: Path, resume: "RunRow | None") -> int:
+def _run(request: "Request", store: "Store", results: Path, resume: str | None) -> int:
     from controller import run as running
     from controller.cli import progress
 
+    run_id = resume or running.new_id()
     try:
         with progress.choose() as shown:
-            run_id = running.execute(request, store, shown, resume, shown.planned)
+            running.execute(request, store, shown, run_id, resume is not None, shown.planned)
     except KeyboardInterrupt:
-        stderr_text("what is done is kept; to go on: fleetmark run --resume latest")
+        if any(row.id == run_id for row in store.list_runs()):
+            where = f" --results {shlex.quote(str(results))}" if results != options.RESULTS else ""
+            stderr_text(f"what is done is kept; to go on: fleetmark run --resume {run_id}{where}")
         raise
     record = store.load_run(run_id)
     store.close()
