@@ -63,6 +63,8 @@ def _run() -> int:
         return app(standalone_mode=False) or ExitCode.OK
     except typer.Exit as ended:
         return ended.exit_code
+    except SystemExit as ended:  # how typer tells that nobody reads our output any more
+        raise BrokenPipeError from ended
     except (KeyboardInterrupt, typer.Abort):
         stderr_text("interrupted", "bold yellow")
         return ExitCode.INTERRUPTED
@@ -78,6 +80,11 @@ def _other(error: Exception) -> int:
     show = getattr(error, "show", None)
     if show is not None:
         show()
+        return ExitCode.USAGE
+    if isinstance(error, OSError) and error.filename:
+        stderr_text(
+            render(FleetmarkError(f"{error.filename}: {error.strerror}", next="check the path, its permissions and the free space")), "red"
+        )
         return ExitCode.USAGE
     import traceback
 

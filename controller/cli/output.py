@@ -42,16 +42,29 @@ def stdout_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: S
 
 
 def write(text: str, path: Path | None) -> Path | None:
-    """Write to `path` whole or not at all, or to stdout where it is None or `-`; give the path written."""
+    """Write to `path` whole or not at all, or to stdout where it is None or `-`; give the path written. Raises FleetmarkError."""
+    from controller.errors import FleetmarkError
+
     if path is None or str(path) == "-":
         sys.stdout.write(text)
         return None
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return _replace(text, path)
+    except OSError as error:
+        raise FleetmarkError(f"cannot write {path}: {error.strerror}", next="free some space, or choose another path with -o") from error
+
+
+def _replace(text: str, path: Path) -> Path:
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    Path(temporary).chmod(0o644)
-    return Path(temporary).replace(path)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(temporary).chmod(0o644)
+        return Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
 
 
 def pairs(mapping: Mapping[str, Any]) -> str:
