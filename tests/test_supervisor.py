@@ -295,7 +295,7 @@ def test_a_cancelled_launch_says_so(agent: Agent, site: Path) -> None:
 
 def test_a_cancel_at_any_moment_ends_the_launch(agent: Agent) -> None:
     """Cancelled right after its start, and while it ends, a launch has a complete spool, cancelled or done."""
-    launch = agent.start()
+    launch = agent.start(min_duration_s=1000.0)
     agent.call("cancel", {"launch": launch})
     assert fault(agent.follow(launch))[0] == "cancelled"
     launch = agent.start()
