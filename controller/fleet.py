@@ -230,7 +230,8 @@ class _Lane:
         status = "valid" if fault is None else status_of(fault)
         if fault is None:
             fleet.done.setdefault(job.id, {})[round_] = launch
-        fleet.store.finish_launch(_record(launch, round_, status, collected), [*collected.samples.values(), *raw])
+        samples = collected.samples | {one.metric: one for one in raw}  # what we derive ourselves a device does not tell better
+        fleet.store.finish_launch(_record(launch, round_, status, collected), list(samples.values()))
         if collected.complete:
             self._forget(session, launch)
         return status, fault is not None and not collected.complete and fault.code in AGAIN

@@ -203,7 +203,7 @@ class Session:
         for attempt in tenacity.Retrying(
             retry=tenacity.retry_if_exception(is_passing),
             stop=lambda state: self.interrupted or gone.is_over(state.outcome),
-            wait=tenacity.wait_exponential_jitter(initial=0.2, max=5.0),
+            wait=tenacity.wait_exponential_jitter(multiplier=0.2, max=5.0),
             before_sleep=self._drop,
             reraise=True,
         ):

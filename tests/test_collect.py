@@ -45,7 +45,7 @@ def file(metric: str, values: Any, **changes: Any) -> Event:
     return event("sample", dump(found._replace(**changes)))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(st.builds(event, TYPES, DATA), max_size=5))
 def test_hostile_events_are_a_record_or_a_fault(events: list[Event]) -> None:
     """Whatever a device tells, collecting gives a launch that has its end, with a fault or with latencies, or raises FaultError."""

@@ -1,0 +1,225 @@
+"""Lanes, and measuring on this machine with real launches: what is collected, what is measured again, what is left out."""
+
+import dataclasses
+import fcntl
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from agents import OWNER, Agent, tiny_data, tiny_model
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sshd import free_port
+
+from agent import lease
+from agent.cache import unlink
+from agent.schema import Artifact, Cell, FaultError, Feed, ModelFile, Workload, cell_id
+from compress.records import Data
+from controller.dataset import Dataset
+from controller.fleet import Fleet, group
+from controller.inventory import AgentSettings, Device, Ssh
+from controller.profiles import Profile
+from controller.session import Job, Session
+from controller.store import Store
+from reports.records import CellRecord
+
+RUN = "run"
+FAST = Profile("quick", 2, 0.01, 10, 0.001, 2, 0.01, 60.0)
+DOCUMENT: dict[str, Any] = {"fleetmark": "0", "profile": "quick", "suite": "s", "launches": 2, "request": {}, "provenance": {}}
+FLEETMARK = Path(sys.executable).with_name("fleetmark")
+
+
+class Listener:
+    """Remembers what landed."""
+
+    def __init__(self) -> None:
+        self.news: list[str] = []
+        self.statuses: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.news.append(text)
+
+    def phase(self, device: str, label: str, phase: str) -> None:
+        pass
+
+    def landed(self, device: str, label: str, status: str) -> None:
+        self.news.append(f"{device} {label}")
+        self.statuses.append(status)
+
+
+class Bench:
+    """A results folder and an agent of this machine, both below `folder`, and one tiny model."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.agent = Agent(folder / "agent")
+        self.device = Device(name="laptop", kind="local", agent=AgentSettings(cache_dir=str(folder / "agent")))
+        self.store = Store(folder / "results")
+        self.store.create_run(RUN, "2026", DOCUMENT)
+        self.listener = Listener()
+        (folder / "model.onnx").write_bytes(tiny_model())
+        (folder / "data.npz").write_bytes(tiny_data())
+
+    def session(self, device: Device | None = None, profile: Profile = FAST, reconnect_s: float = 60.0) -> Session:
+        return Session(device or self.device, OWNER, profile, self.folder, reconnect_s=reconnect_s, say=self.listener.say)
+
+    def job(self, device: str = "laptop", **options: Any) -> Job:
+        """The tiny model's cell, in the store."""
+        model, data = self.agent.put(tiny_model()), self.agent.put(tiny_data())
+        cell = Cell(device, "tiny", "fp32", "onnx", model, "onnxruntime", options, Workload("single_stream", {}))
+        artifact = Artifact(model, "onnx", [ModelFile("model.onnx", model, len(tiny_model()))])
+        feeds = {"onnx": (Feed("image", "image", 1.0, [0.0], [1.0], []),)}
+        dataset = Dataset(self.folder / "data.npz", data, feeds, Data({}, {}, np.zeros(6, np.int64), {}), random=False)
+        self.store.add_cells(RUN, [(cell_id(cell), cell, None)], [])
+        return Job(cell_id(cell), cell, artifact, self.folder, dataset)
+
+    def measure(self, *jobs: Job, devices: list[Device] | None = None, launches: int = 1) -> dict[str, CellRecord]:
+        """Run the fleet over these jobs, with what the store has of earlier runs; give the cells by device."""
+        reference = {("tiny", "onnx"): np.arange(96, dtype=np.float32).reshape(6, 16) @ np.arange(32, dtype=np.float32).reshape(16, 2)}
+        pending = self.store.open_launches(RUN)
+        Fleet(RUN, self.store, launches, self.listener, self.session, reference, pending=pending).run(devices or [self.device], jobs)
+        return {cell.cell.device: cell for cell in self.store.load_run(RUN).cells}
+
+    def left(self) -> list[str]:
+        """The launches that lie on the device."""
+        return self.agent.cache.names("launches")
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+DEVICES = st.lists(
+    st.tuples(st.none() | st.sampled_from(["192.0.2.1", "192.0.2.2", "192.0.2.3"]), st.none() | st.sampled_from("xyz")), max_size=6
+)
+
+
+@settings(max_examples=15, deadline=None)
+@given(DEVICES)
+def test_lanes_hold_every_device_once_and_share_nothing(chosen: list[tuple[str | None, str | None]]) -> None:
+    """Each device is in one lane; no two lanes share a host or a meter, and no lane could be cut in two."""
+    devices = [
+        Device(name=f"d{at}", kind="generic" if host else "local", ssh=Ssh(host=host) if host else None, meter=meter)
+        for at, (host, meter) in enumerate(chosen)
+    ]
+    lanes = group(devices)
+    assert sorted(device.name for lane in lanes for device in lane) == sorted(device.name for device in devices)
+    assert not any(_share(one, other) for lane in lanes for one in lane for rest in lanes if rest is not lane for other in rest)
+    for lane in lanes:
+        reached, rest = lane[:1], lane[1:]
+        while near := [device for device in rest if any(_share(device, other) for other in reached)]:
+            reached, rest = reached + near, [device for device in rest if device not in near]
+        assert rest == []
+
+
+def _share(one: Device, other: Device) -> bool:
+    return _host(one) == _host(other) or (one.meter is not None and one.meter == other.meter)
+
+
+def _host(device: Device) -> str:
+    return device.ssh.host if device.ssh else ""
+
+
+def test_every_round_lands_and_nothing_stays_on_the_device(bench: Bench) -> None:
+    """Two launches of a cell are valid, the first with accuracy and drift, and both are deleted on the device."""
+    cell = bench.measure(bench.job(), launches=2)["laptop"]
+    assert (cell.status, [launch.round for launch in cell.launches]) == ("valid", [0, 1])
+    assert ["drift_sqnr_db" in launch.values for launch in cell.launches] == [True, False]
+    assert bench.listener.statuses == ["valid", "valid"]
+    assert bench.left() == []
+
+
+def test_a_launch_that_ended_without_us_counts(bench: Bench) -> None:
+    """A launch that an earlier controller started is collected and not measured again, though the cell could not be started now."""
+    job = bench.job(runtime="nowhere")
+    launch = bench.agent.start()
+    bench.store.begin_launch(RUN, job.id, 0, launch, "2026")
+    cell = bench.measure(job)["laptop"]
+    assert ([one.id for one in cell.launches], cell.fault, cell.status) == ([launch], None, "valid")
+    assert bench.listener.statuses == ["valid"]
+    assert bench.left() == []
+
+
+def test_a_launch_that_failed_without_us_is_not_measured_again(bench: Bench) -> None:
+    """A collected launch with a fault of its own sets its cell aside, as one that was followed would."""
+    job = bench.job()
+    launch = bench.agent.start(model=b"no model")
+    bench.store.begin_launch(RUN, job.id, 0, launch, "2026")
+    cell = bench.measure(job, launches=2)["laptop"]
+    assert [one.id for one in cell.launches] == [launch]
+    assert bench.listener.statuses == ["failed"]
+
+
+def test_a_launch_that_never_started_is_measured(bench: Bench) -> None:
+    """A launch that was noted and never reached the device is told as such and measured again."""
+    job = bench.job()
+    bench.store.begin_launch(RUN, job.id, 0, "never-started", "2025")
+    cell = bench.measure(job)["laptop"]
+    assert [one.status for one in cell.launches] == ["failed", "valid"]
+    assert (cell.status, bench.listener.statuses) == ("valid", ["valid"])
+
+
+def test_a_device_out_of_reach_leaves_the_others_alone(bench: Bench) -> None:
+    """A closed port is `unreachable` for its own cells, the other lane's are valid."""
+    away = Device(name="away", kind="generic", ssh=Ssh(host="127.0.0.1", port=free_port()))
+    cells = bench.measure(bench.job(), bench.job("away"), devices=[away, bench.device])
+    assert (cells["laptop"].status, cells["away"].status) == ("valid", "unreachable")
+
+
+def test_a_void_lease_is_taken_anew_and_a_foreign_one_is_not(bench: Bench) -> None:
+    """After a reboot, which voids leases, the next launch runs; with somebody else's lease it is `busy` and names them."""
+    session, job = bench.session(), bench.job()
+    session.ship([job], session.open())
+    unlink(bench.agent.cache.path("lease.json"))
+    assert session.measure(job, "one", False, print).fault is None
+    session.close()
+    lease.acquire(bench.agent.cache, "somebody else", 100.0)
+    with pytest.raises(FaultError, match="somebody else") as caught:
+        session.measure(job, "two", False, print)
+    assert caught.value.fault.code == "busy"
+
+
+def test_a_link_lost_late_in_a_long_launch_is_made_anew(bench: Bench) -> None:
+    """A launch longer than the patience with a lost link survives the loss of one that had held so far."""
+    session, job = bench.session(profile=dataclasses.replace(FAST, min_duration_s=1.0), reconnect_s=0.5), bench.job()
+    session.ship([job], session.open())
+    lost: list[str] = []
+
+    def lose(phase: str) -> None:
+        if phase == "measured" and not lost:
+            lost.append(phase)
+            raise FaultError("link_lost", "cut", "")
+
+    assert session.measure(job, "one", False, lose).fault is None
+    session.close()
+    assert lost
+
+
+def test_an_interrupt_before_a_launch_is_followed_still_ends_it(bench: Bench) -> None:
+    """A launch that had only just been started when Ctrl-C came is cancelled, not waited for."""
+    session, job = bench.session(profile=dataclasses.replace(FAST, min_duration_s=3600.0, deadline_s=7200.0)), bench.job()
+    session.ship([job], session.open())
+    session.interrupt()
+    fault = session.measure(job, "one", False, print).fault
+    session.close()
+    assert fault is not None
+    assert fault.code == "cancelled"
+
+
+def test_a_run_that_goes_on_is_not_resumed(bench: Bench) -> None:
+    """--resume of a run that another controller holds is refused before anything is made."""
+    (bench.folder / "inventory.yaml").write_text("version: 1\ndevices:\n  laptop: {kind: local}\n")
+    asked = {"target": str(bench.folder / "model.onnx"), "name": "model.onnx", "inventory": str(bench.folder / "inventory.yaml")}
+    bench.store.create_run("held", "2026", DOCUMENT | {"request": asked | dict.fromkeys(("select", "profile", "launches"))})
+    folder = bench.folder / "results" / "held"
+    folder.mkdir()
+    held = os.open(folder, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    done = subprocess.run([FLEETMARK, "run", "--resume", "held"], cwd=bench.folder, capture_output=True, text=True, timeout=60, check=False)
+    os.close(held)
+    assert (done.returncode, "run held is still going on" in done.stderr) == (2, True), done.stderr
