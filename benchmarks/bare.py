@@ -1,6 +1,6 @@
 """A runtime called in a bare loop, without any of fleetmark: `python -I bare.py RUNTIME MODEL INPUT.npy QUERIES` prints its p50 in ns.
 
-It knows the model's settings (one thread for TFLite, onnxruntime's own choice) and nothing of how fleetmark measures.
+Its settings are those that a cell without options has: one thread for TFLite, the latency hint for OpenVINO, onnxruntime as it comes.
 """
 # The runtimes ship no stubs.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false

@@ -16,7 +16,7 @@ from benchmarks.ratio import median_ratio
 from controller.deploy import build_zipapp
 
 ROUNDS = 10
-PACKAGES = ("click", "pydantic", "rich", "typer")
+PACKAGES = ("pydantic", "rich", "ruamel.yaml", "typer")
 BASES = ("python -c pass", "python -c 'import typer'")
 TARGETS_S = {"fleetmark --help": 0.250, "agent probe --quick": 0.300}
 INVENTORY = Path(__file__).parent.parent / "inventory.yaml"
