@@ -232,8 +232,7 @@ class _Lane:
             fleet.done.setdefault(job.id, {})[round_] = launch
         samples = collected.samples | {one.metric: one for one in raw}  # what we derive ourselves a device does not tell better
         fleet.store.finish_launch(_record(launch, round_, status, collected), list(samples.values()))
-        if collected.complete:
-            self._forget(session, launch)
+        self._clear(session, launch, collected.complete)
         return status, fault is not None and not collected.complete and fault.code in AGAIN
 
     def _derive(self, collected: Collected, job: Job) -> list[Samples]:
@@ -243,8 +242,11 @@ class _Lane:
             collected.fault = error.fault
             return []
 
-    def _forget(self, session: Session, launch: str) -> None:
+    def _clear(self, session: Session, launch: str, ended: bool) -> None:
+        """Delete a stored launch on its device; one that was given up is ended first, so that it is in nobody's way."""
         try:
+            if not ended:
+                session.cancel(launch)
             session.forget(launch)
         except FaultError as error:
             if is_passing(error):

@@ -131,6 +131,10 @@ class Session:
         finally:
             self.running = ""
 
+    def cancel(self, launch: str) -> None:
+        """End a launch that may still run."""
+        self._try(lambda remote: remote.cancel(launch))
+
     def forget(self, launch: str) -> None:
         """Delete a launch on the device once it is in the store."""
         self._try(lambda remote: remote.forget([launch]))

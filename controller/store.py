@@ -43,7 +43,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / FILE_NAME
-        self._engine = sa.create_engine(f"sqlite:///{self.path}", connect_args={"timeout": 30})
+        self._engine = sa.create_engine(f"sqlite:///{self.path}", connect_args={"timeout": 30}, poolclass=sa.pool.NullPool)
         try:
             with self._engine.begin() as connection:
                 found = _schema(connection)

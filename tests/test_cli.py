@@ -48,7 +48,7 @@ def test_init_writes_files_that_load_and_overwrites_nothing(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("run",), "give either a SUITE or MODEL"),
+        (("run",), "give a SUITE or MODEL"),
         (("run", "nowhere.onnx"), "there is no nowhere.onnx"),
         (("run", "nowhere.yaml"), "there is no nowhere.yaml"),
         (("run", "--resume", "latest"), "there are no results"),

@@ -12,7 +12,7 @@ from controller.cli.output import pairs, stderr_text, stdout_json, stdout_table,
 
 if TYPE_CHECKING:
     from controller.run import Request
-    from controller.store import Store
+    from controller.store import RunRow, Store
     from controller.suite import Suite
     from reports.records import RunRecord
 
@@ -86,17 +86,27 @@ def run(
     from controller.errors import FleetmarkError
     from controller.store import Store
 
-    if (target is None) == (resume is None):
-        raise FleetmarkError("give either a SUITE or MODEL to run, or --resume RUN", next="fleetmark run --help")
+    if target is None and resume is None:
+        raise FleetmarkError("give a SUITE or MODEL to run, or --resume RUN", next="fleetmark run --help")
     if resume is not None:
         store = Store.open(results)
         row = store.find_run(resume)
+        _check_resumed(row, target)
         return _run(_request(row.document["request"], wheelhouse), store, results, row.id)
     assert target is not None  # noqa: S101 - for the type checker
     asked = _ask(target, select, inventory, profile, launches)
     asked |= {"recipes": recipe, "backends": backend, "data": _absolute(data), "tflite": _absolute(tflite)}
     request = _request(asked, wheelhouse)
     return _run(request, Store(results), results, None)
+
+
+def _check_resumed(row: "RunRow", target: Path | None) -> None:
+    """A run is resumed as it was asked for; naming its suite beside it is fine, another one is a mistake."""
+    from controller.errors import FleetmarkError
+
+    asked = row.document["request"]
+    if target is not None and _absolute(target) != asked["target"]:
+        raise FleetmarkError(f"run {row.id} is of {asked['name']}, not of {target}", next=f"fleetmark run --resume {row.id}")
 
 
 def _ask(target: Path, select: list[str] | None, inventory: Path, profile: str | None, launches: int | None) -> dict[str, Any]:
