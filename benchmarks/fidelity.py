@@ -36,10 +36,10 @@ EXAMPLE = Path(__file__).parent.parent / "examples" / "fashion"
 BARE = Path(__file__).parent / "bare.py"
 BENCHMARK_APP, BARE_LOOP = "benchmark_app", "a bare bound loop"
 COMPARISONS = {
-    "openvino": ("openvino", BENCHMARK_APP),
-    "openvino-bare": ("openvino", BARE_LOOP),
-    "onnxruntime": ("onnxruntime", BARE_LOOP),
     "tflite": ("tflite", BARE_LOOP),
+    "onnxruntime": ("onnxruntime", BARE_LOOP),
+    "openvino-bare": ("openvino", BARE_LOOP),
+    "openvino": ("openvino", BENCHMARK_APP),
 }
 FORMATS = {"openvino": "openvino", "onnxruntime": "onnx", "tflite": "tflite"}
 PACKAGES = ("ai-edge-litert", "numpy", "onnxruntime", "openvino")
@@ -239,11 +239,12 @@ def main() -> None:
     arguments = parser.parse_args()
     machine = results.describe(PACKAGES)
     with tempfile.TemporaryDirectory() as folder:
-        names = [arguments.only] if arguments.only else list(COMPARISONS)
-        found = [compare(make_case(name, Path(folder)), arguments.minutes) for name in names]
+        found: list[Comparison] = []
+        for name in [arguments.only] if arguments.only else list(COMPARISONS):
+            found.append(compare(make_case(name, Path(folder)), arguments.minutes))
+            if not arguments.only:
+                results.write("fidelity", machine, f"{table(found)}\n\n{NOTE}")
     print(table(found))
-    if not arguments.only:
-        results.write("fidelity", machine, f"{table(found)}\n\n{NOTE}")
 
 
 if __name__ == "__main__":
