@@ -1,14 +1,9 @@
 """fleetmark runs."""
 
-from typing import TYPE_CHECKING
-
 import typer
 
 from controller.cli import options
 from controller.cli.output import stdout_json, stdout_table
-
-if TYPE_CHECKING:
-    from controller.store import RunRow
 
 app = typer.Typer(help="The history of runs.", no_args_is_help=True)
 
@@ -47,16 +42,12 @@ def list_runs(results: options.Results = options.RESULTS, json: options.Json = F
             "finished" if run.finished_at else "not finished",
             run.document["suite"],
             run.document["profile"],
-            *counts(run),
+            str(run.cells),
+            str(run.launches),
         ]
         for run in found
     ]
     stdout_table(["run", "tag", "state", "suite", "profile", "cells", "launches"], rows, right=["cells", "launches"])
-
-
-def counts(run: "RunRow") -> list[str]:
-    """Give a run's numbers of cells and launches as text."""
-    return [str(run.cells), str(run.launches)]
 
 
 @app.command("show")
