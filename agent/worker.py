@@ -82,7 +82,7 @@ class Worker:
         self._enter("data")
         arrays = feeds.read(self.cache.blob(spec.data), spec.feeds)
         path = self._model_path()
-        samples = workloads.sample_buffer(spec.max_samples)
+        samples, inside = workloads.sample_buffer(spec.max_samples), workloads.sample_buffer(spec.max_samples)
         self._measure("loop_cost_s", "s", workloads.loop_cost_s())
         self._measure_cached(path)
         baseline = self._memory_baseline()
@@ -93,7 +93,8 @@ class Worker:
         session.bind(feeds.first(arrays, specs))
         with self._cold("first_inference"):
             session.infer()
-        window = self._single_stream(session, samples) if spec.workload.name == "single_stream" else None
+        clock = workloads.Clock(session.runtime_ns, inside) if session.runtime_ns else None
+        window = self._single_stream(session, samples, clock) if spec.workload.name == "single_stream" else None
         peak = memory.peak_bytes()
         if baseline is not None and peak is not None and peak >= baseline:
             self._measure("peak_memory_bytes", "B", peak - baseline)
@@ -123,7 +124,7 @@ class Worker:
             os.symlink(self.cache.blob(file.sha256), path)
         return paths[0]
 
-    def _single_stream(self, session: backends.Session, samples: Any) -> workloads.Window:
+    def _single_stream(self, session: backends.Session, samples: Any, clock: Optional[workloads.Clock]) -> workloads.Window:
         spec = self.spec
         self._enter("warmup")
         warm_up_s = min(spec.warmup_max_s, self._left_s(MEASURE_UNTIL) / 2)
@@ -134,7 +135,7 @@ class Worker:
         self._enter("measure")
         longest_s = self._left_s(MEASURE_UNTIL)
         processor_s = time.process_time()
-        window = workloads.single_stream(session.infer, spec.min_duration_s, spec.min_queries, longest_s, samples)
+        window = workloads.single_stream(session.infer, spec.min_duration_s, spec.min_queries, longest_s, samples, clock)
         processor_s = time.process_time() - processor_s
         self._enter("measured")
         self._measure("cpu_time_s", "s", processor_s)
@@ -145,10 +146,15 @@ class Worker:
         self._measure("window_s", "s", window.window_ns / 1e9)
         if not window.whole:
             self._measure("window_cut_short", "1", 1)
-        content = window.latency_ns.tobytes()
+        self._samples("latency_ns", window.latency_ns, window.stride)
+        if window.runtime_ns:
+            self._samples("runtime_ns", window.runtime_ns, window.stride)
+
+    def _samples(self, metric: str, values: Any, stride: int) -> None:
+        content = values.tobytes()
         if sys.byteorder == "big":
             content = b"".join(content[at : at + 8][::-1] for at in range(0, len(content), 8))
-        self._file("latency_ns", "ns", "int64", [len(window.latency_ns)], window.stride, content)
+        self._file(metric, "ns", "int64", [len(values)], stride, content)
 
     def _evaluate(self, session: backends.Session, arrays: Dict[str, Any]) -> None:
         """Run every sample; the outputs travel as float32 files, one for each output, samples on axis 0."""

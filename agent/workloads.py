@@ -3,7 +3,7 @@
 import gc
 import time
 from array import array
-from typing import Any, Callable, List, NamedTuple, Tuple
+from typing import Any, Callable, List, NamedTuple, Optional, Tuple
 
 NAMES = ("single_stream",)
 PROBE_LOOPS = 20000
@@ -21,9 +21,13 @@ class WarmUp(NamedTuple):
 
 
 class Window(NamedTuple):
-    """A measured window: latencies in ns (every `stride`-th query), all queries, the window's length in ns, whether it met its minima."""
+    """A measured window: latencies in ns (every `stride`-th query), all queries, the window's length in ns, whether it met its minima.
+
+    `runtime_ns` are the same queries by the runtime's own clock, none where it has no clock.
+    """
 
     latency_ns: Any  # memoryview of 'q'
+    runtime_ns: Any  # memoryview of 'q'
     queries: int
     window_ns: int
     stride: int
@@ -71,23 +75,46 @@ def sample_buffer(max_samples: int) -> "array[int]":
     return array("q", bytes(8 * max(1, max_samples)))
 
 
-def single_stream(infer: Callable[[], None], min_s: float, min_queries: int, max_s: float, samples: "array[int]") -> Window:
+class Clock(NamedTuple):
+    """A runtime's own clock: the last call's time in ns, and room for as many of them as for latencies."""
+
+    read_ns: Callable[[], int]
+    samples: "array[int]"
+
+
+def single_stream(
+    infer: Callable[[], None],
+    min_s: float,
+    min_queries: int,
+    max_s: float,
+    samples: "array[int]",
+    clock: Optional[Clock] = None,
+) -> Window:
     """Measure one query after the other until both minima are met, or until `max_s`; garbage collection is off meanwhile.
 
-    Latencies go to `samples`; of more queries than fit there, every second, then every fourth (and so on) is kept.
+    Latencies go to `samples`, and what the runtime's `clock` says to its own; of more queries than fit there, every second, then every
+    fourth (and so on) is kept.
     """
     collecting = gc.isenabled()
     gc.collect()
     gc.disable()
     try:
-        return _loop(infer, int(min_s * 1e9), min_queries, int(max_s * 1e9), samples)
+        return _loop(infer, int(min_s * 1e9), min_queries, int(max_s * 1e9), samples, clock)
     finally:
         if collecting:
             gc.enable()
 
 
-def _loop(infer: Callable[[], None], min_ns: int, min_queries: int, max_ns: int, samples: "array[int]") -> Window:
+def _loop(
+    infer: Callable[[], None],
+    min_ns: int,
+    min_queries: int,
+    max_ns: int,
+    samples: "array[int]",
+    runtime: Optional[Clock],
+) -> Window:
     clock, room = clock_ns, len(samples)
+    read_ns, inside = runtime if runtime else (None, array("q"))
     stride, kept, query = 1, 0, 0
     begin = end = clock()
     while query == 0 or ((end - begin < min_ns or query < min_queries) and end - begin < max_ns):
@@ -96,13 +123,16 @@ def _loop(infer: Callable[[], None], min_ns: int, min_queries: int, max_ns: int,
         end = clock()
         if query % stride == 0:
             if kept == room:
+                _thin(inside)
                 kept, stride = _thin(samples), stride * 2
             if query % stride == 0:
                 samples[kept] = end - start
+                if read_ns:
+                    inside[kept] = read_ns()
                 kept += 1
         query += 1
     whole = end - begin >= min_ns and query >= min_queries
-    return Window(memoryview(samples)[:kept], query, end - begin, stride, whole)
+    return Window(memoryview(samples)[:kept], memoryview(inside)[:kept], query, end - begin, stride, whole)
 
 
 def _thin(samples: "array[int]") -> int:

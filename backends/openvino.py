@@ -37,7 +37,9 @@ class OpenVinoSession(Session):
         self._inputs = [_spec(port) for port in model.inputs]
         self._outputs = [_spec(port).name for port in model.outputs]
         self._held = {}  # type: Dict[str, Any]
-        self.infer = self._request.infer
+        request = self._request
+        self.infer = request.infer
+        self.runtime_ns = lambda: round(request.latency * 1e6)  # in the binding around the C++ call, in ms
 
     def inputs(self) -> List[TensorSpec]:
         """Return the model's inputs; a dimension that the model leaves open is -1."""

@@ -52,15 +52,16 @@ def collect(events: Iterable[Event], fetch: Callable[[SampleFile], bytes]) -> Co
             _take(launch, event, fetch)
         except SchemaError as error:
             raise FaultError("protocol", f"event {event.seq} ({event.type[:20]!r}): {error}", "run again", "follow") from error
-    if launch.complete and launch.fault is None and not _has_latencies(launch):
+    if launch.complete and launch.fault is None and not _are_times(launch.samples.get("latency_ns")):
         launch.fault = Fault("protocol", "follow", "the launch ended without a fault and without latencies", "run again")
+    if "runtime_ns" in launch.samples and not _are_times(launch.samples["runtime_ns"]):
+        raise FaultError("protocol", "runtime_ns: not times in nanoseconds", "run again", "follow")
     if not launch.complete:
         raise FaultError("link_lost", "the spool ended without its end", "fleetmark run --resume", "follow")
     return launch
 
 
-def _has_latencies(launch: Collected) -> bool:
-    found = launch.samples.get("latency_ns")
+def _are_times(found: Samples | None) -> bool:
     return found is not None and found.array.dtype.kind == "i" and found.array.ndim == 1 and bool((found.array >= 0).all())
 
 

@@ -245,8 +245,8 @@ def _load_samples(connection: sa.Connection, run_id: str) -> dict[str, dict[str,
     for row in connection.execute(query.where(~samples.c.metric.startswith("output_"))):
         dtype = DTYPES.get(row.dtype, np.dtype("<f8"))
         values = np.frombuffer(zlib.decompress(row.values), dtype=dtype).astype(np.float64)
-        metric, values = ("latency_s", values / 1e9) if row.metric == "latency_ns" else (row.metric, values)
-        found.setdefault(row.launch_id, {})[metric] = values
+        in_s = row.metric.endswith("_ns")
+        found.setdefault(row.launch_id, {})[row.metric[:-3] + "_s" if in_s else row.metric] = values / 1e9 if in_s else values
     return found
 
 

@@ -1,12 +1,12 @@
 """A cell's figures: each metric's value, interval and n, computed on read from the raw values of its launches."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reports.metrics import COLD_START_PARTS, DRIFTS, PERCENTILES
+from reports.metrics import COLD_START_PARTS, DRIFTS, PERCENTILES, RUNTIME_PERCENTILES
 from reports.records import CellRecord, LaunchRecord
 from reports.statistics import (
     Interval,
@@ -55,7 +55,8 @@ def correct_of(record: CellRecord) -> Correct | None:
 def figures(record: CellRecord, reference: Correct | None) -> Iterator[Figure]:
     """All figures that a cell's launches give; `reference` is `correct_of` the uncompressed model on the same device and backend."""
     launches = counted(record)
-    yield from _latencies(_with(launches, "latency_s"))
+    yield from _latencies("latency_s", PERCENTILES, launches)
+    yield from _latencies("runtime_s", RUNTIME_PERCENTILES, launches)
     yield from _throughput([launch for launch in _with(launches, "queries", "window_s") if _single(launch, "window_s") > 0])
     yield from _peak_memory(launches)
     if record.size_bytes is not None:
@@ -66,12 +67,13 @@ def figures(record: CellRecord, reference: Correct | None) -> Iterator[Figure]:
         yield from _drift(metric, launches)
 
 
-def _latencies(launches: Sequence[LaunchRecord]) -> Iterator[Figure]:
-    samples = [launch.values["latency_s"] for launch in launches]
+def _latencies(source: str, percentiles: Mapping[str, float], counted: Sequence[LaunchRecord]) -> Iterator[Figure]:
+    launches = _with(counted, source)
+    samples = [launch.values[source] for launch in launches]
     if not samples:
         return
     pooled, smallest = np.concatenate(samples), min(map(len, samples))
-    for metric, quantile in PERCENTILES.items():
+    for metric, quantile in percentiles.items():
         needed = smallest_sample(quantile)
         if smallest < needed:
             message = f"{metric} needs {needed} samples in every launch; the smallest has {smallest}"

@@ -4,6 +4,7 @@
 
 import functools
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,17 @@ def test_the_timed_call_is_the_runtimes_own(kind: str, tmp_path: Path) -> None:
     infer: Any = tiny(kind, tmp_path).infer
     function = infer.func if isinstance(infer, functools.partial) else infer
     assert function.__module__.split(".")[0] in {"onnxruntime", "openvino", "ai_edge_litert"}
+
+
+def test_openvinos_own_clock_lies_inside_ours(tmp_path: Path) -> None:
+    """It gives the last call's time in nanoseconds, above nothing and below the time that we take around the call."""
+    session = tiny("openvino", tmp_path)
+    run(session, image=np.zeros((1, 4), np.float32))
+    begin = time.perf_counter_ns()
+    session.infer()
+    taken = time.perf_counter_ns() - begin
+    assert session.runtime_ns is not None
+    assert 0 < session.runtime_ns() < taken
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])

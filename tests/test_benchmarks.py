@@ -69,7 +69,7 @@ def test_one_pair(name: str, tmp_path: Path) -> None:
     case = fidelity.make_case(name, tmp_path)
     with fidelity.local_agent(tmp_path / "agent", 60) as remote:
         spec = fidelity.upload(remote, case)._replace(launch="pair", min_duration_s=0.0, min_queries=120)
-        launch = fidelity.ours(remote, spec)
+        launch = fidelity.ours(remote, spec, case.clock)
     assert launch.queries == 120
     assert launch.p50_s > launch.loop_cost_s > 0
     assert fidelity.theirs(case, 120) > 0
@@ -78,7 +78,10 @@ def test_one_pair(name: str, tmp_path: Path) -> None:
 def test_their_failure_is_told(tmp_path: Path) -> None:
     """A tool that ends with an error gives no number."""
     with pytest.raises(RuntimeError, match=r"missing\.npy"):
-        fidelity.theirs(fidelity.Case("tflite", "tflite", fidelity.BARE_LOOP, (tmp_path / "missing.tflite",), tmp_path / "missing.npy"), 1)
+        fidelity.theirs(
+            fidelity.Case("tflite", "tflite", fidelity.CALL, fidelity.BARE_LOOP, (tmp_path / "missing.tflite",), tmp_path / "missing.npy"),
+            1,
+        )
 
 
 def test_startup_has_one_value_a_round_and_names_what_missed() -> None:

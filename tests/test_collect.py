@@ -91,6 +91,16 @@ def test_a_launch_without_latencies_is_not_valid(values: Any) -> None:
     assert launch.fault.code == "protocol"
 
 
+@pytest.mark.parametrize("values", [[-1, 5], [[1], [2]], np.ones(3, np.float32)])
+def test_times_that_no_clock_gives_are_refused(values: Any) -> None:
+    """What a device says of its runtime's own clock is held to what a clock can say."""
+    good = np.array([1, 2])
+    contents = {name: np.asarray(value).tobytes() for name, value in (("latency_ns", good), ("runtime_ns", values))}
+    events = [file("latency_ns", good), file("runtime_ns", values), event("end", {})]
+    with pytest.raises(FaultError, match="runtime_ns"):
+        collect(events, lambda sample: contents[sample.metric])
+
+
 def test_a_whole_launch_is_as_it_was_told() -> None:
     """Latencies arrive bit by bit as the device wrote them, and the launch has no fault."""
     values = np.array([3, 1, 2**40])

@@ -67,6 +67,15 @@ def test_the_smallest_launch_decides() -> None:
     assert found["latency_p50_s"].value is not None
 
 
+def test_the_runtimes_own_clock_has_its_row() -> None:
+    """Where launches have it."""
+    record = cell("laptop", "fp32", "tflite", 1)
+    assert "runtime_latency_p50_s" not in metrics_of(record)
+    timed = [dataclasses.replace(it, values={**it.values, "runtime_s": it.values["latency_s"] / 2}) for it in record.launches]
+    found = metrics_of(dataclasses.replace(record, launches=tuple(timed)))
+    assert found["runtime_latency_p50_s"].value == pytest.approx(found["latency_p50_s"].value / 2)
+
+
 def test_values_are_those_of_the_raw_samples() -> None:
     """p90 is a pooled raw sample, throughput all queries over all wall time, the cold start the sum of its parts' means."""
     record = cell("laptop", "fp32", "tflite", 1)

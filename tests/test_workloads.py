@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent import workloads
-from agent.workloads import WarmUp, Window, sample_buffer, single_stream
+from agent.workloads import Clock, WarmUp, Window, sample_buffer, single_stream
 
 LONG_S = 1e6
 MS = 1_000_000
@@ -89,6 +89,24 @@ def test_thinning_of_a_large_buffer() -> None:
         patch.setattr(workloads, "clock_ns", lambda: model.now_ns)
         window = single_stream(model.infer, 0.0, len(samples) + 1, LONG_S, samples)
     assert list(window.latency_ns) == list(range(0, window.queries, 2))
+
+
+@settings(max_examples=50, deadline=None)
+@given(queries=st.integers(1, 3000), room=st.integers(1, 200))
+def test_a_runtimes_own_clock_is_read_for_each_query_that_is_kept(queries: int, room: int) -> None:
+    """Its times stand at the same places as ours, thinned or not, and reading it is in no latency."""
+    model = Model(lambda call: 2 * call)
+
+    def read_ns() -> int:
+        model.now_ns += 1_000_000
+        return model.calls - 1
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workloads, "clock_ns", lambda: model.now_ns)
+        patch.setattr(gc, "collect", lambda: 0)
+        window = single_stream(model.infer, 0.0, queries, LONG_S, sample_buffer(room), Clock(read_ns, sample_buffer(room)))
+    assert list(window.runtime_ns) == list(range(0, queries, window.stride))
+    assert list(window.latency_ns) == [2 * value for value in window.runtime_ns]
 
 
 @pytest.mark.parametrize("enabled", [True, False])
