@@ -11,7 +11,8 @@ import backends
 from agent import VERSION
 from agent.cache import Cache, boot_id, first_line
 from agent.conditions import memory_bytes
-from agent.schema import Availability, Probe, SchemaError, decode, load
+from agent.description import Probe
+from agent.schema import Availability, SchemaError, decode, load
 
 RUNTIME_TIMEOUT_S = 60
 X86_VENDORS = ("GenuineIntel", "AuthenticAMD")
@@ -26,8 +27,10 @@ def probe(cache: Cache, root: str, environments: Optional[Dict[str, str]]) -> Pr
         board=first_line(os.path.join(root, "proc/device-tree/model"))
         or first_line(os.path.join(root, "sys/class/dmi/id/product_name"))
         or "",
+        soc="",
         machine=system.machine,
         bits=struct.calcsize("P") * 8,
+        page_bytes=os.sysconf("SC_PAGE_SIZE"),
         kernel=system.release,
         os=_os_name(root),
         glibc=_glibc(),
@@ -40,9 +43,21 @@ def probe(cache: Cache, root: str, environments: Optional[Dict[str, str]]) -> Pr
         cache_dir=cache.root,
         boot_id=boot_id(root),
         emulated=_emulator(cpuinfo, system.machine),
+        container="",
+        user="",
+        groups=[],
         wall_time_s=time.time(),
         monotonic_s=time.monotonic(),
+        thermal_zones_c={},
+        governors=[],
+        accelerators=[],
+        power_sources=[],
+        cache_problem="",
         environments=cache.names("envs"),
+        interpreters=[],
+        power_mode="",
+        versions={},
+        tools={},
         backends=[_try(cache, name, environments.get(name, "")) for name in backends.NAMES] if environments is not None else [],
     )
 

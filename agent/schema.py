@@ -69,7 +69,7 @@ class Artifact(NamedTuple):
     """A model as it is shipped: the first file is the one to open; `sha256` identifies all files together."""
 
     sha256: str
-    format: str  # onnx | tflite | openvino
+    format: str  # onnx | tflite | openvino | edgetpu | tensorrt
     files: List[ModelFile]
 
 
@@ -143,32 +143,6 @@ class Availability(NamedTuple):
     version: str
     devices: List[str]
     reason: str
-
-
-class Probe(NamedTuple):
-    """What a device says it is."""
-
-    agent: str
-    hostname: str
-    board: str
-    machine: str
-    bits: int
-    kernel: str
-    os: str
-    glibc: str
-    python: str
-    python_path: str
-    cpu_model: str
-    cpu_count: int
-    memory_bytes: int
-    disk_free_bytes: int
-    cache_dir: str
-    boot_id: str
-    emulated: str  # what emulates the processor, empty on real hardware
-    wall_time_s: float
-    monotonic_s: float
-    environments: List[str]
-    backends: List[Availability]  # empty with --quick
 
 
 class Conditions(NamedTuple):

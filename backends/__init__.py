@@ -7,6 +7,7 @@ import importlib
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from agent.schema import Availability, FaultError, TensorSpec
+from backends import checks
 
 NAMES = ("onnxruntime", "tflite", "openvino")
 
@@ -44,18 +45,32 @@ class Session:
 
 
 class Backend:
-    """A runtime; `formats` are the artifact formats it opens, the preferred one first."""
+    """A runtime; `formats` are the artifact formats it opens, the preferred one first, `options` what it takes and of which type."""
 
     name = ""
     formats: Tuple[str, ...] = ()
+    options: Dict[str, type] = {}
+
+    def runtime(self, options: Dict[str, Any]) -> Tuple[Any, str, str]:
+        """Import the runtime and return module, distribution and version; raises FaultError env_missing."""
+        raise NotImplementedError
+
+    def devices(self, runtime: Any) -> List[str]:
+        """Return what the imported runtime can run on here; may raise whatever a broken build does."""
+        raise NotImplementedError
 
     def probe(self) -> Availability:
         """Return whether it can be used here; never raises."""
-        raise NotImplementedError
+        try:
+            runtime, name, version = self.runtime({})
+            return Availability(self.name, True, name, version, self.devices(runtime), "")
+        except Exception as error:  # noqa: BLE001 - whatever a broken build does, the probe tells it
+            return Availability(self.name, False, "", "", [], checks.one_line(error))
 
     def start(self, options: Dict[str, Any]) -> None:
-        """Import the runtime, as one part of the cold start; raises FaultError `env_missing`."""
-        raise NotImplementedError
+        """Import the runtime, as one part of the cold start; raises FaultError env_missing, and bad_data for an option it does not have."""
+        checks.check_options(self.name, options, self.options)
+        self.runtime(options)
 
     def prepare(self, artifact: str, folder: str, options: Dict[str, Any]) -> str:
         """Return the path to load: what was built from `artifact` on the device, kept in `folder`; by default the artifact itself."""

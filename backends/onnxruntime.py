@@ -5,7 +5,7 @@
 import functools
 from typing import Any, Dict, List, Tuple
 
-from agent.schema import Availability, FaultError, TensorSpec
+from agent.schema import FaultError, TensorSpec
 from backends import Backend, Session, checks
 
 DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")
@@ -83,19 +83,15 @@ class OnnxRuntimeBackend(Backend):
 
     name = "onnxruntime"
     formats = ("onnx",)
+    options = OPTIONS
 
-    def probe(self) -> Availability:
-        """Return whether onnxruntime can be imported; its execution providers are the devices."""
-        try:
-            runtime, name, version = _import({})
-            return Availability(self.name, True, name, version, list(runtime.get_available_providers()), "")
-        except Exception as error:  # noqa: BLE001 - whatever a broken build does, the probe tells it
-            return Availability(self.name, False, "", "", [], checks.one_line(error))
+    def runtime(self, options: Dict[str, Any]) -> Tuple[Any, str, str]:
+        """Import the runtime and return module, distribution and version; raises FaultError env_missing."""
+        return _import(options)
 
-    def start(self, options: Dict[str, Any]) -> None:
-        """Import onnxruntime; raises FaultError env_missing, and bad_data for an option it does not have."""
-        checks.check_options(self.name, options, OPTIONS)
-        _import(options)
+    def devices(self, runtime: Any) -> List[str]:
+        """Return the execution providers of the build."""
+        return list(runtime.get_available_providers())
 
     def load(self, artifact: str, options: Dict[str, Any]) -> Session:
         """Open an ONNX file; options: threads, providers (most wanted first), graph_optimization (one of LEVELS), runtime."""

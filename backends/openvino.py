@@ -7,7 +7,7 @@ import re
 import sys
 from typing import Any, Dict, List, Tuple
 
-from agent.schema import Availability, FaultError, TensorSpec
+from agent.schema import FaultError, TensorSpec
 from backends import Backend, Session, checks
 
 DISTRIBUTIONS = ("openvino",)
@@ -79,19 +79,15 @@ class OpenVinoBackend(Backend):
 
     name = "openvino"
     formats = ("openvino", "onnx")
+    options = OPTIONS
 
-    def probe(self) -> Availability:
-        """Return whether openvino can be imported, and its devices."""
-        try:
-            runtime, name, version = _import({})
-            return Availability(self.name, True, name, version, list(runtime.Core().available_devices), "")
-        except Exception as error:  # noqa: BLE001 - whatever a broken build does, the probe tells it
-            return Availability(self.name, False, "", "", [], checks.one_line(error))
+    def runtime(self, options: Dict[str, Any]) -> Tuple[Any, str, str]:
+        """Import the runtime and return module, distribution and version; raises FaultError env_missing."""
+        return _import(options)
 
-    def start(self, options: Dict[str, Any]) -> None:
-        """Import openvino; raises FaultError env_missing, and bad_data for an option it does not have."""
-        checks.check_options(self.name, options, OPTIONS)
-        _import(options)
+    def devices(self, runtime: Any) -> List[str]:
+        """Return the devices that OpenVINO finds."""
+        return list(runtime.Core().available_devices)
 
     def load(self, artifact: str, options: Dict[str, Any]) -> Session:
         """Open an .xml (its .bin beside it) or ONNX file; options: threads, device, hint (one of HINTS), runtime."""

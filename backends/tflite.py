@@ -5,7 +5,7 @@
 import re
 from typing import Any, Dict, List, NamedTuple, Tuple
 
-from agent.schema import Availability, FaultError, TensorSpec
+from agent.schema import FaultError, TensorSpec
 from backends import Backend, Session, checks
 
 MODULES = {"ai-edge-litert": "ai_edge_litert.interpreter", "tflite-runtime": "tflite_runtime.interpreter"}  # preferred first
@@ -89,19 +89,15 @@ class TfliteBackend(Backend):
 
     name = "tflite"
     formats = ("tflite",)
+    options = OPTIONS
 
-    def probe(self) -> Availability:
-        """Return whether one of the two runtimes can be imported."""
-        try:
-            _, name, version = _import({})
-            return Availability(self.name, True, name, version, ["CPU"], "")
-        except Exception as error:  # noqa: BLE001 - whatever a broken build does, the probe tells it
-            return Availability(self.name, False, "", "", [], checks.one_line(error))
+    def runtime(self, options: Dict[str, Any]) -> Tuple[Any, str, str]:
+        """Import the runtime and return module, distribution and version; raises FaultError env_missing."""
+        return _import(options)
 
-    def start(self, options: Dict[str, Any]) -> None:
-        """Import the runtime; raises FaultError env_missing, and bad_data for an option it does not have."""
-        checks.check_options(self.name, options, OPTIONS)
-        _import(options)
+    def devices(self, _: Any) -> List[str]:
+        """Return the CPU."""
+        return ["CPU"]
 
     def load(self, artifact: str, options: Dict[str, Any]) -> Session:
         """Open a .tflite file; options: threads (1 by default) and runtime, which also says which of the two to import."""

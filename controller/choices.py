@@ -1,6 +1,5 @@
 """What a suite chooses besides models: backends with their options, and workloads with theirs."""
 
-import importlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ import backends
 from controller import strict
 from controller.inventory import BACKENDS, check_backend
 from controller.strict import Record, quoted
+from controller.targets import PROCESSOR
 
 _KINDS = {int: "a whole number from 1", str: "text", list: "a list"}
 
@@ -43,11 +43,11 @@ class BackendChoice(Record):
 
 
 def _known_options(backend: str) -> Mapping[str, type] | None:
-    """A backend's options with their types; for `auto` those that all have; None where only the backend itself knows."""
+    """A backend's options with their types; for `auto` those that all for processors have; None where only the backend itself knows."""
     if backend == "auto":
-        first, *others = (importlib.import_module(f"backends.{name}").OPTIONS for name in backends.NAMES)
+        first, *others = (backends.get(name).options for name in PROCESSOR)
         return {key: kind for key, kind in first.items() if all(key in other for other in others)}
-    return importlib.import_module(f"backends.{backend}").OPTIONS if backend in backends.NAMES else None
+    return backends.get(backend).options if backend in backends.NAMES else None
 
 
 def _unknown(key: str, known: Mapping[str, type]) -> str:

@@ -8,6 +8,7 @@ import backends
 from agent import workloads
 from agent.schema import Fault, Workload, fingerprint
 from compress import recipes
+from controller import targets
 from controller.choices import BackendChoice, WorkloadChoice
 from controller.errors import FleetmarkError
 from controller.inventory import Device
@@ -78,15 +79,20 @@ def _backends(suite: Suite, device: Device) -> Iterator[tuple[bool, BackendChoic
     """The backends to measure on a device, each with whether `auto` stands for it; of named ones those that the device has."""
     for choice in suite.backends:
         if choice.name == "auto":
-            yield from ((True, BackendChoice(name=name, options=choice.options)) for name in device.backends or backends.NAMES)
+            yield from ((True, BackendChoice(name=name, options=_known(choice.options, name))) for name in targets.offered(device))
         elif not device.backends or choice.name in device.backends:
             yield False, choice
 
 
+def _known(options: Mapping[str, Any], backend: str) -> Mapping[str, Any]:
+    """Those of the options of `auto` that the backend has: an accelerator has no threads."""
+    return {key: value for key, value in options.items() if backend not in backends.NAMES or key in backends.get(backend).options}
+
+
 def _cell(device: Device, name: str, model: Model, recipe: str, backend: BackendChoice, workload: WorkloadChoice) -> PlannedCell:
     known = backend.name in backends.NAMES
-    format_ = backends.get(backend.name).formats[0] if known else ""
-    fault = None
+    format_ = targets.format_of(device, backend.name, backend.options) if known else ""
+    fault = targets.refusal(device, backend.name, backend.options, recipe)
     if not known:
         fault = Fault("env_missing", "plan", f"backend {backend.name} is not in this version", f"use {', '.join(backends.NAMES)}")
     elif workload.name not in workloads.NAMES:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from agent.cache import DEFAULT
-from agent.schema import PROTOCOL, REASONS, Event, Fault, FaultError, LaunchSpec, Probe, SampleFile, SchemaError, decode, encode, load
+from agent.description import Probe
+from agent.schema import PROTOCOL, REASONS, Event, Fault, FaultError, LaunchSpec, SampleFile, SchemaError, decode, encode, load
 from controller import limits
 from controller.deploy import Zipapp, build_zipapp
 from controller.transport import Transport

@@ -11,8 +11,9 @@ from typing import TypeVar
 import tenacity
 
 from agent.cache import sha256_of
-from agent.schema import Artifact, Cell, Event, FaultError, LaunchSpec, Probe, SampleFile
-from controller import environments
+from agent.description import Probe
+from agent.schema import Artifact, Cell, Event, FaultError, LaunchSpec, SampleFile
+from controller import environments, targets
 from controller.collect import Collected, collect
 from controller.dataset import Dataset
 from controller.inventory import Device
@@ -85,7 +86,7 @@ class Session:
 
     def _environment(self, cell: Cell, probe: Probe) -> str:
         """The environment's folder name on the device, installed if it was not; empty where the interpreter has the runtime itself."""
-        runtime = cell.options.get("runtime")
+        runtime = targets.options(self.device, cell.backend, cell.options).get("runtime")
         if self.device.ssh is None and not self.device.agent.python and not runtime and any(map(_importable, MODULES[cell.backend])):
             return ""
         chosen = environments.choose(cell.backend, runtime, probe.python, probe.machine, probe.glibc, probe.bits)
@@ -168,7 +169,7 @@ class Session:
             owner=self.owner,
             artifact=job.artifact,
             backend=job.cell.backend,
-            options=dict(job.cell.options),
+            options=targets.options(self.device, job.cell.backend, job.cell.options),
             workload=job.cell.workload,
             python="",
             environment=self._environments.get(job.id, ""),

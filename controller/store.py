@@ -15,7 +15,8 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy import exc
 
-from agent.schema import Cell, Conditions, Fault, Probe, dump, load
+from agent.description import Probe
+from agent.schema import Cell, Conditions, Fault, dump, load
 from controller.collect import DTYPES, Samples
 from controller.errors import FleetmarkError
 from controller.tables import SCHEMA, cells, devices, launches, metadata, runs, samples, variants

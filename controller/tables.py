@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-SCHEMA = 1
+SCHEMA = 2
 
 metadata = sa.MetaData()
 runs = sa.Table(

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from agent.schema import Probe
+from agent.description import Probe
 from reports import format as fmt
 from reports import text
 from reports.figures import counted

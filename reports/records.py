@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.schema import Cell, Conditions, Fault, Probe
+from agent.description import Probe
+from agent.schema import Cell, Conditions, Fault
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.schema import Availability, Cell, Conditions, Fault, Probe, Workload, cell_id
+from agent.description import Probe
+from agent.schema import Availability, Cell, Conditions, Fault, Workload, cell_id
 from reports.records import CellRecord, DeviceRecord, LaunchRecord, RunRecord, VariantRecord
 
 STARTED = "2025-01-01T12:00:00Z"
@@ -26,8 +27,10 @@ def probe(hostname: str, emulated: str = "") -> Probe:
         agent="0.1.0",
         hostname=hostname,
         board="Synthetic Board 4",
+        soc="synthetic",
         machine="aarch64",
         bits=64,
+        page_bytes=4096,
         kernel="6.1.0",
         os="Synthetic Linux 12",
         glibc="2.36",
@@ -40,9 +43,21 @@ def probe(hostname: str, emulated: str = "") -> Probe:
         cache_dir="/home/bench/.cache/fleetmark",
         boot_id="b",
         emulated=emulated,
+        container="",
+        user="bench",
+        groups=["bench"],
         wall_time_s=1.7e9,
         monotonic_s=100.0,
+        thermal_zones_c={},
+        governors=["ondemand"],
+        accelerators=[],
+        power_sources=[],
+        cache_problem="",
         environments=[],
+        interpreters=[],
+        power_mode="",
+        versions={},
+        tools={},
         backends=runtimes,
     )
 

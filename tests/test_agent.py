@@ -15,7 +15,8 @@ import pytest
 from agents import OWNER, Agent, fault, phases, types
 
 from agent.__main__ import main
-from agent.schema import LaunchSpec, Probe, dump, encode, load
+from agent.description import Probe
+from agent.schema import LaunchSpec, dump, encode, load
 
 OLD_AND_NEW = ("3.6.15", "3.7", "3.8", "3.9", "3.10", "3.12", "3.13")
 Refuse = Callable[[str, object], str]
