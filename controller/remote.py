@@ -48,6 +48,14 @@ class BlobState(NamedTuple):
     corrupt: bool
 
 
+class LeaseState(NamedTuple):
+    """Who holds a host, empty for nobody, for how long still, and whether a launch runs there."""
+
+    owner: str
+    left_s: float
+    running: bool
+
+
 class Remote:
     """The agent on one device; `python` is the interpreter it runs under, `cache_dir` its folder there (~ is the user's home)."""
 
@@ -94,6 +102,11 @@ class Remote:
         request = {"environments": dict(environments)} if environments is not None else {}
         found = self._call("probe", request, *([] if environments is not None else ["--quick"]), timeout_s=INSTALL_TIMEOUT_S)
         return self._load(Probe, found)
+
+    def lease(self) -> LeaseState:
+        """Give who holds the host."""
+        found: LeaseState = self._load(LeaseState, self._call("lease", {"action": "show"}))
+        return found._replace(owner=found.owner[: limits.MAX_TEXT_CHARACTERS])
 
     def acquire(self, owner: str, ttl_s: float) -> None:
         """Take or renew the host's lease; raises FaultError `busy` naming the holder."""

@@ -1,7 +1,6 @@
 """One device during a run: connecting, putting there what it needs, and measuring one launch after the other."""
 
 import importlib.util
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +18,8 @@ from controller.dataset import Dataset
 from controller.inventory import Device
 from controller.profiles import MAX_SAMPLES, Profile
 from controller.remote import Remote
-from controller.transport import SshSettings, connect, resolve
+from controller.transport import resolve
+from controller.visit import open_remote, ssh_settings
 
 LEASE_S = 300.0
 RECONNECT_S = 60.0
@@ -188,13 +188,7 @@ class Session:
 
     def _connected(self) -> Remote:
         if self._remote is None:
-            transport = connect(self.device.name, ssh_settings(self.device))
-            python = self.device.agent.python or ("python3" if self.device.ssh else sys.executable)
-            try:
-                self._remote = Remote(transport, self.device.name, python, self.device.agent.cache_dir)
-            except BaseException:
-                transport.close()
-                raise
+            self._remote = open_remote(self.device)
         return self._remote
 
     def _drop(self, _: object) -> None:
@@ -232,14 +226,6 @@ class _Outage:
             self._since = now
         self._failed = now
         return now - self._since > self._limit_s
-
-
-def ssh_settings(device: Device) -> SshSettings | None:
-    """Give how to reach a device by SSH, None for this machine."""
-    if device.ssh is None:
-        return None
-    ssh = device.ssh
-    return SshSettings(ssh.host, ssh.user, ssh.port, ssh.jump, ssh.host_key, ssh.jump_host_key, ssh.connect_timeout_s, ssh.config)
 
 
 def lane_address(device: Device) -> str:

@@ -1,4 +1,4 @@
-"""What a device's kind means for the runtimes on it: which it has, what they are told besides the suite's options, what they cannot take."""
+"""What a device's kind means for the runtimes on it: which it has, what they are told besides the suite's options, what they refuse."""
 
 from collections.abc import Mapping
 from typing import Any
