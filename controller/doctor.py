@@ -1,4 +1,4 @@
-"""What keeps a device from being measured, or from being measured well, and the command that mends it. Judges a probe; asks nothing itself."""
+"""What keeps a device from being measured, or from being measured well, and the command that mends it, judged from its probe."""
 
 import time
 from collections.abc import Iterator
@@ -191,5 +191,5 @@ def _power(device: Device, probe: Probe) -> Check:
     outside = [f"meter {device.meter}"] if device.meter else []
     broken = [f"{source.driver}: {source.problem}" for source in probe.power_sources if source.problem]
     message = ", ".join([*outside, *readable]) or "; ".join(broken) or "nothing here measures power"
-    mend = "name a meter for the device in inventory.yaml (meters: ..., meter: NAME), or add a sensor; without one there is no energy in the report"
+    mend = "name a meter of the device in inventory.yaml (meters: ..., meter: NAME), or add a sensor: there is no energy without"
     return Check("recommended", "power", bool(outside or readable), message, mend)
