@@ -48,7 +48,7 @@ class Watch:
             cpu_busy_share=_busy_share(before, self._times),
             temps_c=temperatures(self.root),
             clocks_hz=_clocks(self.root),
-            governors=_governors(self.root),
+            governors=governors(self.root),
         )
 
 
@@ -86,7 +86,15 @@ def memory_bytes(root: str, name: str) -> Optional[int]:
 
 def temperatures(root: str = "/") -> Dict[str, float]:
     """Return degrees Celsius by sensor: psutil's sensors, else the thermal zones; implausible readings are left out."""
-    found = (_sensors() if root == "/" else []) or _zones(root)
+    return _plausible((_sensors() if root == "/" else []) or _zones(root))
+
+
+def thermal_zones(root: str = "/") -> Dict[str, float]:
+    """Return degrees Celsius by the kernel's thermal zone; implausible readings are left out."""
+    return _plausible(_zones(root))
+
+
+def _plausible(found: List[Tuple[str, float]]) -> Dict[str, float]:
     unique: Dict[str, float] = {}
     for name, value in found:
         placeholder = name.startswith("PMIC") and value == 100.0  # what a Jetson's PMIC always says
@@ -125,7 +133,8 @@ def _clocks(root: str) -> Dict[str, float]:
     return found
 
 
-def _governors(root: str) -> List[str]:
+def governors(root: str) -> List[str]:
+    """Return the names of the frequency governors in use, each once."""
     lines = {first_line(path) for path in glob.glob(os.path.join(root, CPU_FREQUENCY + "scaling_governor"))}
     return sorted(line for line in lines if line)
 

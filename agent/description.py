@@ -39,7 +39,7 @@ class PowerSource(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """What a device says it is. A quick probe asks no program and imports nothing: it leaves the fields below `environments` empty."""
+    """What a device says it is. A quick probe asks no program and imports nothing: it leaves the fields below `power_mode` empty."""
 
     agent: str
     hostname: str
@@ -71,8 +71,8 @@ class Probe(NamedTuple):
     power_sources: List[PowerSource]
     cache_problem: str  # why environments cannot be kept and loaded there: read-only, noexec, ...; empty if they can
     environments: List[str]
+    power_mode: str  # a Jetson's, by name
     interpreters: List[Interpreter]
-    power_mode: str
     versions: Dict[str, str]  # of what the system has, by name: l4t, jetpack, tensorrt, cuda, libedgetpu1-std, libusb-1.0-0
     tools: Dict[str, str]  # paths of programs, by name: edgetpu_compiler, trtexec, vcgencmd, nvpmodel, nvidia-smi
     backends: List[Availability]

@@ -8,97 +8,76 @@ import time
 from typing import Dict, Optional
 
 import backends
-from agent import VERSION
-from agent.cache import Cache, boot_id, first_line
-from agent.conditions import memory_bytes
+from agent import VERSION, boards, conditions, host, software, storage
+from agent.accelerators import accelerators
+from agent.cache import Cache
 from agent.description import Probe
+from agent.power_sources import power_sources
 from agent.schema import Availability, SchemaError, decode, load
+from agent.system import MAX_ENTRIES, System, clean, user_name
 
 RUNTIME_TIMEOUT_S = 60
-X86_VENDORS = ("GenuineIntel", "AuthenticAMD")
 
 
 def probe(cache: Cache, root: str, environments: Optional[Dict[str, str]]) -> Probe:
-    """Return the device's description; `environments` names the one to try for each backend, None leaves runtimes alone."""
-    system, cpuinfo = os.uname(), _cpuinfo(root)
-    return Probe(
+    """Return the device's description; `environments` names the one to try for each backend.
+
+    None gives a quick one: what the system's files tell, in well under a second. It starts no program and leaves runtimes alone.
+    """
+    uname, system = os.uname(), System(root, programs=environments is not None)
+    board = boards.identify(system)
+    found = Probe(
         agent=VERSION,
-        hostname=system.nodename,
-        board=first_line(os.path.join(root, "proc/device-tree/model"))
-        or first_line(os.path.join(root, "sys/class/dmi/id/product_name"))
-        or "",
-        soc="",
-        machine=system.machine,
+        hostname=clean(uname.nodename),
+        board=board.name,
+        soc=board.soc,
+        machine=uname.machine,
         bits=struct.calcsize("P") * 8,
         page_bytes=os.sysconf("SC_PAGE_SIZE"),
-        kernel=system.release,
-        os=_os_name(root),
-        glibc=_glibc(),
+        kernel=clean(uname.release),
+        os=host.os_name(system),
+        glibc=host.glibc(),
         python="{}.{}.{}".format(*sys.version_info[:3]),
         python_path=sys.executable,
-        cpu_model=cpuinfo.get("model name") or cpuinfo.get("Model") or "",
+        cpu_model=host.processor(system),
         cpu_count=len(os.sched_getaffinity(0)),
-        memory_bytes=memory_bytes(root, "MemTotal") or 0,
-        disk_free_bytes=_free_bytes(cache.root),
+        memory_bytes=conditions.memory_bytes(root, "MemTotal") or 0,
+        disk_free_bytes=storage.free_bytes(cache.root),
         cache_dir=cache.root,
-        boot_id=boot_id(root),
-        emulated=_emulator(cpuinfo, system.machine),
-        container="",
-        user="",
-        groups=[],
+        boot_id=system.line("proc/sys/kernel/random/boot_id"),
+        emulated=host.emulator(system, uname.machine),
+        container=host.container(system),
+        user=user_name(),
+        groups=host.groups(),
         wall_time_s=time.time(),
         monotonic_s=time.monotonic(),
-        thermal_zones_c={},
-        governors=[],
-        accelerators=[],
-        power_sources=[],
-        cache_problem="",
+        thermal_zones_c=_cleaned(conditions.thermal_zones(root)),
+        governors=[clean(name) for name in conditions.governors(root)[:MAX_ENTRIES]],
+        accelerators=accelerators(system, board),
+        power_sources=power_sources(system, board),
+        cache_problem=storage.problem(cache.root),
         environments=cache.names("envs"),
         interpreters=[],
-        power_mode="",
+        power_mode=boards.power_mode(system),
         versions={},
         tools={},
-        backends=[_try(cache, name, environments.get(name, "")) for name in backends.NAMES] if environments is not None else [],
+        backends=[],
     )
+    return found if environments is None else _ask(found, cache, system, board, environments)
 
 
-def _cpuinfo(root: str) -> Dict[str, str]:
-    """The last value of each field of /proc/cpuinfo."""
-    try:
-        with open(os.path.join(root, "proc/cpuinfo"), errors="replace") as file:
-            pairs = [line.split(":", 1) for line in file.read(1 << 20).splitlines() if ":" in line]
-    except OSError:
-        return {}
-    return {name.strip(): value.strip() for name, value in pairs}
+def _cleaned(values: Dict[str, float]) -> Dict[str, float]:
+    return {clean(name): values[name] for name in sorted(values)[:MAX_ENTRIES]}
 
 
-def _emulator(cpuinfo: Dict[str, str], machine: str) -> str:
-    """User-mode qemu changes what uname says, but /proc/cpuinfo still names the host's processor."""
-    foreign = cpuinfo.get("vendor_id") in X86_VENDORS and machine not in ("x86_64", "i686", "i386")
-    return "qemu-user" if foreign else ""
-
-
-def _os_name(root: str) -> str:
-    try:
-        with open(os.path.join(root, "etc/os-release"), errors="replace") as file:
-            lines = file.read(65536).splitlines()
-    except OSError:
-        return os.uname().sysname
-    return next((line.split("=", 1)[1].strip("\"' ") for line in lines if line.startswith("PRETTY_NAME=")), os.uname().sysname)
-
-
-def _glibc() -> str:
-    try:
-        return os.confstr("CS_GNU_LIBC_VERSION").split()[-1]  # type: ignore[union-attr]
-    except (ValueError, OSError, AttributeError):
-        return ""
-
-
-def _free_bytes(path: str) -> int:
-    while not os.path.exists(path):
-        path = os.path.dirname(path)
-    room = os.statvfs(path)
-    return room.f_bavail * room.f_frsize
+def _ask(found: Probe, cache: Cache, system: System, board: boards.Board, environments: Dict[str, str]) -> Probe:
+    """The description with what programs and runtimes say."""
+    return found._replace(
+        interpreters=software.interpreters(system),
+        versions=software.versions(system, board),
+        tools=software.tools(system),
+        backends=[_try(cache, name, environments.get(name, "")) for name in backends.NAMES],
+    )
 
 
 def _try(cache: Cache, backend: str, environment: str) -> Availability:

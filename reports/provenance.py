@@ -77,7 +77,12 @@ def _device(record: DeviceRecord) -> DeviceSheet:
 
 def _probe(probe: Probe) -> Sequence[tuple[str, str]]:
     return (
-        ("board", probe.board),
+        ("board", f"{probe.board} ({probe.soc})" if probe.soc else probe.board),
+        ("accelerators", "; ".join(f"{one.name} {one.path}".strip() for one in probe.accelerators)),
+        ("power mode", probe.power_mode),
+        ("JetPack", next((one.details["jetpack"] for one in probe.accelerators if "jetpack" in one.details), "")),
+        ("frequency governor", ", ".join(probe.governors)),
+        ("container", probe.container),
         ("processor", f"{probe.cpu_model}, {probe.cpu_count} cores, {probe.machine} ({probe.bits} bit)"),
         ("memory", fmt.value("size_bytes", float(probe.memory_bytes))),
         ("system", f"{probe.os}, kernel {probe.kernel}, glibc {probe.glibc}"),
