@@ -98,9 +98,16 @@ class Remote:
         return present
 
     def probe(self, environments: Mapping[str, str] | None = None) -> Probe:
-        """Give what the device says it is; with `environments` (by backend) it tries the runtimes too, which takes seconds."""
+        """Give what the device says it is; with `environments` (by backend) it tries the runtimes too, which takes seconds.
+
+        Raises FaultError `protocol` where a text or list of it is longer than any device's.
+        """
         request = {"environments": dict(environments)} if environments is not None else {}
         found = self._call("probe", request, *([] if environments is not None else ["--quick"]), timeout_s=INSTALL_TIMEOUT_S)
+        try:
+            _check_sizes(found)
+        except SchemaError as error:
+            raise self._fault("protocol", f"the agent's probe has {error}", "run again") from error
         return self._load(Probe, found)
 
     def lease(self) -> LeaseState:
@@ -241,6 +248,20 @@ def _check_storable(value: Any) -> None:
         case list():
             for item in value:  # pyright: ignore[reportUnknownVariableType]
                 _check_storable(item)
+        case _:
+            pass
+
+
+def _check_sizes(value: Any) -> None:
+    """Refuse a probe that is larger than a device's can be, before it is stored and shown."""
+    match value:
+        case str() if len(value) > limits.MAX_PATH_CHARACTERS:
+            raise SchemaError(f"a text of {len(value)} characters")
+        case dict() | list() if len(value) > limits.MAX_PROBE_ENTRIES:  # pyright: ignore[reportUnknownArgumentType] - JSON
+            raise SchemaError(f"a list of {len(value)} entries")  # pyright: ignore[reportUnknownArgumentType]
+        case dict() | list():
+            for item in [*value, *value.values()] if isinstance(value, dict) else value:  # pyright: ignore[reportUnknownVariableType]
+                _check_sizes(item)
         case _:
             pass
 
