@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.schema import Artifact, FaultError, ModelFile, SchemaError, decode, dump, fingerprint, load
-from compress import cache, inspect, provenance
-from compress.original import Original, original, reference
+from compress import cache, edgetpu, inspect, provenance
+from compress.original import Original, kind_of, original, reference
 from compress.quiet import quiet
 from compress.recipes import Recipe
 from compress.records import Arrays, Context, Data, Source, Variant
@@ -46,13 +46,15 @@ class _Job:
 
 
 def build(source: Source, recipe: Recipe, format: str, data: Data, context: Context) -> Variant:  # noqa: A002  (the domain's word)
-    """The variant of a model that a recipe makes in a format (onnx, tflite or openvino), from the cache where it was built before.
+    """The variant of a model that a recipe makes in a format (one of FILES), from the cache where it was built before.
 
     Safe to call from several processes at once; what is interrupted leaves nothing. Raises FaultError: `bad_model`, `bad_data`,
-    `convert_fail`, `unsupported_op` (nothing to act on), `verification` (the result gives something else than the float model),
-    `env_missing`, `disk_full`, and what `context.run_model` raises.
+    `convert_fail`, `compile_fail` (edgetpu), `unsupported_op` (nothing to act on), `verification` (the result gives something else than
+    the float model), `env_missing`, `disk_full`, and what `context.run_model` raises.
     """
     with _faults(source, format):
+        if format == "edgetpu":
+            return _compiled(build(source, edgetpu.uncompiled(recipe), "tflite", data, context), recipe, context)
         job = _job(source, recipe, format, data, context)
         folder = context.cache / "variants" / _key(job)
         cache.once(folder, _is_whole, lambda partial: _make(job, partial))
@@ -62,7 +64,7 @@ def build(source: Source, recipe: Recipe, format: str, data: Data, context: Cont
 @contextmanager
 def _faults(source: Source, format: str) -> Generator[None]:  # noqa: A002
     """Names the model's file in every fault that does not, and makes a fault of a full disk."""
-    path = source.tflite if format == "tflite" else source.onnx
+    path = source.tflite if kind_of(format) == "tflite" else source.onnx
     file = source.model if path is None else path.name
     try:
         yield
@@ -74,6 +76,32 @@ def _faults(source: Source, format: str) -> Generator[None]:  # noqa: A002
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise FaultError("disk_full", f"{file}: {error}", "free some space, or keep the cache elsewhere", "compress") from error
+
+
+def _compiled(plain: Variant, recipe: Recipe, context: Context) -> Variant:
+    """The verified int8 TFLite variant `plain` compiled for the Edge TPU, kept by its content and the compiler's version."""
+    started, before = time.perf_counter(), _manifest(plain.folder)
+    step = edgetpu.plan(plain.folder / FILES["tflite"][0], context)
+    folder = context.cache / "variants" / fingerprint({"parent": plain.folder.name, "compiler": step.compiler.version})
+
+    def make(partial: Path) -> None:
+        told, notes = edgetpu.compile_to(partial / FILES["edgetpu"][0], step)
+        artifact = _artifact(partial, "edgetpu")
+        size_bytes = artifact.files[0].size_bytes
+        manifest = {
+            **before,
+            "recipe": asdict(recipe),
+            "artifact": dump(artifact),
+            "size_bytes": size_bytes,
+            "shrank": size_bytes < before["float_size_bytes"],
+            "edgetpu": told,
+            "notes": [*before["notes"], *notes],
+            "seconds": round(time.perf_counter() - started, 3),
+        }
+        (partial / "manifest.json").write_text(json.dumps(manifest, indent=1, allow_nan=False))
+
+    cache.once(folder, _is_whole, make)
+    return Variant(_artifact(folder, "edgetpu"), folder, _manifest(folder))
 
 
 def _job(source: Source, recipe: Recipe, format: str, data: Data, context: Context) -> _Job:  # noqa: A002

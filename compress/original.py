@@ -38,12 +38,18 @@ class Original:
         return path
 
 
-def original(source: Source, format: str, data: Data) -> Original:  # noqa: A002  (the domain's word)
-    """The float model that artifacts of a format are made from: the .tflite for tflite, else the .onnx.
+def kind_of(format: str) -> str:  # noqa: A002  (the domain's word)
+    """Which float model artifacts of a format are made from and compared with: the .tflite for tflite and edgetpu, else the .onnx."""
+    return "tflite" if format in ("tflite", "edgetpu") else "onnx"
+
+
+def original(source: Source, format: str, data: Data) -> Original:  # noqa: A002
+    """The float model that artifacts of a format are made from.
 
     Raises FaultError `convert_fail` where there is none, `bad_model` and `bad_data`.
     """
-    kind, path, key = ("tflite", source.tflite, "tflite") if format == "tflite" else ("onnx", source.onnx, "source")
+    kind = kind_of(format)
+    path, key = (source.tflite, "tflite") if kind == "tflite" else (source.onnx, "source")
     if path is None:
         raise FaultError("convert_fail", f"{source.model} has no .{kind}", f"give `{key}:` in the suite, or leave its backends out")
     return _read(path, kind, data)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.schema import Artifact
+from agent.schema import Artifact, Fault
 
 Arrays = Mapping[str, NDArray[np.generic]]
 
@@ -36,14 +36,43 @@ class Data:
 
 
 @dataclass(frozen=True, slots=True)
+class CompilerRun:
+    """What edgetpu_compiler did with a model: exit status (128 + N after signal N), what it printed, its log, the model that it wrote."""
+
+    status: int
+    output: str
+    log: str
+    model: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Compiler:
+    """An edgetpu_compiler: its version, the machine that has it, and how to run it on a .tflite; may raise FaultError."""
+
+    version: str
+    where: str
+    run: Callable[[Path], CompilerRun]
+
+
+NO_COMPILER = Fault(
+    "compile_fail",
+    "compile",
+    "there is no edgetpu_compiler",
+    "put it on the PATH (there is one for x86-64 Debian only), or mark a device that has it `compile_host: true` in inventory.yaml",
+)
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
-    """What the caller supplies: a folder to keep results in, and a way to run a model.
+    """What the caller supplies: a folder to keep results in, and ways to run a model and to compile one for the Edge TPU.
 
     `run_model(main file, format, feeds in its layout)` gives the outputs in the model's order, samples on axis 0; may raise FaultError.
+    `edgetpu_compiler` may be the reason why there is none. All is picklable where builds run in other processes.
     """
 
     cache: Path
     run_model: Callable[[Path, str, Arrays], Arrays]
+    edgetpu_compiler: Compiler | Fault = NO_COMPILER
 
 
 @dataclass(frozen=True, slots=True)

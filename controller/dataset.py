@@ -62,7 +62,8 @@ def prepare(name: str, model: Model, folder: Path, say: Callable[[str], None]) -
     file, sha256 = _write(wire, folder)
     turned = tuple(feed._replace(transpose=list(transpose[feed.input])) for feed in feeds.values())
     plain = tuple(feeds.values())
-    return Dataset(file, sha256, {"onnx": plain, "openvino": plain, "tflite": turned}, data, model.data is None)
+    by_format = {"onnx": plain, "openvino": plain, "tflite": turned, "edgetpu": turned}
+    return Dataset(file, sha256, by_format, data, model.data is None)
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:

@@ -7,16 +7,12 @@ from numpy.typing import NDArray
 
 from agent.schema import FaultError
 from compress import verify
+from compress.original import kind_of
 from controller.collect import Collected, Samples
 from controller.session import Job
 
 References = Mapping[tuple[str, str], NDArray[np.float32]]
 """By model and kind: the float model's first output for every evaluation sample."""
-
-
-def kind_of(format: str) -> str:  # noqa: A002 - the domain's word
-    """Give which float model artifacts of a format are made from and compared with: the .tflite, or the .onnx for all else."""
-    return "tflite" if format == "tflite" else "onnx"
 
 
 def derive(collected: Collected, job: Job, references: References) -> list[Samples]:

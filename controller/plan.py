@@ -8,6 +8,7 @@ import backends
 from agent import workloads
 from agent.schema import Fault, Workload, fingerprint
 from compress import recipes
+from compress.original import kind_of
 from controller import targets
 from controller.choices import BackendChoice, WorkloadChoice
 from controller.errors import FleetmarkError
@@ -97,9 +98,9 @@ def _cell(device: Device, name: str, model: Model, recipe: str, backend: Backend
         fault = Fault("env_missing", "plan", f"backend {backend.name} is not in this version", f"use {', '.join(backends.NAMES)}")
     elif workload.name not in workloads.NAMES:
         fault = Fault("env_missing", "plan", f"workload {workload.name} is not in this version", f"use {', '.join(workloads.NAMES)}")
-    elif format_ == "tflite" and model.tflite is None and model.source.suffix != ".tflite":
+    elif kind_of(format_) == "tflite" and model.tflite is None and model.source.suffix != ".tflite":
         fault = Fault("convert_fail", "plan", f"{name} has no .tflite", f"give `tflite:` beside `source:` of {name} in the suite")
-    elif format_ != "tflite" and model.source.suffix != ".onnx":
+    elif kind_of(format_) == "onnx" and model.source.suffix != ".onnx":
         fault = Fault("convert_fail", "plan", f"{name} has no .onnx, which {backend.name} needs", f"give an .onnx as `source:` of {name}")
     return PlannedCell(
         device.name, name, recipe, format_, backend.name, backend.options, Workload(workload.name, dict(workload.options)), fault

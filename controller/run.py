@@ -43,6 +43,7 @@ class Request:
     launches: int
     document: Mapping[str, Any]
     wheelhouse: Path | None = None
+    compile_hosts: Sequence[Device] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +66,20 @@ def new_id() -> str:
 
 
 def request(
-    suite: Suite, name: str, devices: Sequence[Device], launches: int | None, document: Mapping[str, Any], wheelhouse: Path | None
+    suite: Suite,
+    name: str,
+    devices: Sequence[Device],
+    launches: int | None,
+    document: Mapping[str, Any],
+    wheelhouse: Path | None,
+    compile_hosts: Sequence[Device] = (),
 ) -> Request:
     """Give the request for a suite on these devices; raises FleetmarkError for an unknown profile or recipe, or if there is no cell."""
     count = launches or suite.launches or profiles.get(suite.profile).launches
     planned = planning.plan(suite, devices)
     if not planned:
         raise FleetmarkError("the suite gives no cells on these devices", next="name backends that the devices have and the models fit")
-    return Request(suite, name, devices, planned, count, document, wheelhouse)
+    return Request(suite, name, devices, planned, count, document, wheelhouse, compile_hosts)
 
 
 def execute(request: Request, store: Store, listener: Listener, run_id: str, resume: bool, on_plan: Callable[[int], None]) -> None:
@@ -100,7 +107,7 @@ def _alone(folder: Path) -> Generator[None]:
 
 
 def _execute(request: Request, store: Store, listener: Listener, run_id: str, resume: bool, on_plan: Callable[[int], None]) -> None:
-    prepared = variants.prepare(request.suite.models, request.planned, cache_folder(), listener.say)
+    prepared = variants.prepare(request.suite.models, request.planned, cache_folder(), listener.say, request.compile_hosts)
     matrix = _matrix(request.planned, prepared)
     if resume:
         _check_same(store.load_run(run_id), request, matrix)

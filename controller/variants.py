@@ -1,7 +1,7 @@
 """Makes what a run needs of its models: each one's data once, and each recipe in each format once, from the cache where it is there."""
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 from agent.schema import Fault, FaultError
 from compress import original, recipes
 from compress.build import Context, Source, Variant, build
-from controller import dataset, engine
+from compress.original import kind_of
+from compress.records import NO_COMPILER
+from controller import compile_host, dataset, engine
 from controller.dataset import Dataset
-from controller.outputs import References, kind_of
+from controller.inventory import Device
+from controller.outputs import References
 from controller.plan import PlannedCell
 from controller.reference import run_model
 from controller.suite import Model
@@ -31,10 +34,17 @@ class Prepared:
     faults: Mapping[Key, Fault]
 
 
-def prepare(models: Mapping[str, Model], planned: Iterable[PlannedCell], cache: Path, say: Callable[[str], None]) -> Prepared:
-    """Make what the planned cells need; `say` hears of each artifact as it is ready."""
+def prepare(
+    models: Mapping[str, Model],
+    planned: Iterable[PlannedCell],
+    cache: Path,
+    say: Callable[[str], None],
+    compile_hosts: Sequence[Device] = (),
+) -> Prepared:
+    """Make what the planned cells need; `say` hears of each artifact as it is ready. `compile_hosts` may have edgetpu_compiler."""
     wanted = sorted({(cell.model, cell.recipe, cell.format) for cell in planned if cell.fault is None})
-    context = Context(cache / "artifacts", run_model)
+    compiler = compile_host.find(compile_hosts) if any(key[2] == "edgetpu" for key in wanted) else NO_COMPILER
+    context = Context(cache / "artifacts", run_model, compiler)
     datasets: dict[str, Dataset] = {}
     references: dict[tuple[str, str], NDArray[np.float32]] = {}
     faults: dict[Key, Fault] = {}

@@ -20,7 +20,7 @@ class TfliteStaticInt8(WithoutParameters):
 
     def make(self, source: Path, context: Workspace) -> Applied:
         """The quantised model; raises FaultError `unsupported_op` where nothing can be quantised."""
-        return _quantise(source, context, static=True)
+        return quantise(source, context, static=True)
 
 
 class TfliteDynamicInt8(WithoutParameters):
@@ -28,10 +28,14 @@ class TfliteDynamicInt8(WithoutParameters):
 
     def make(self, source: Path, context: Workspace) -> Applied:
         """The quantised model; raises FaultError `unsupported_op` where nothing can be quantised."""
-        return _quantise(source, context, static=False)
+        return quantise(source, context, static=False)
 
 
-def _quantise(source: Path, context: Workspace, static: bool) -> Applied:
+def quantise(source: Path, context: Workspace, *, static: bool, float_ends: bool = True) -> Applied:
+    """The model with int8 weights, and with `static` int8 activations; inputs and outputs too unless `float_ends`.
+
+    Raises FaultError `unsupported_op` where nothing can be quantised.
+    """
     from litert_quantizer.quantizer import Quantizer
 
     model = tflite_model.read(source)
@@ -41,7 +45,7 @@ def _quantise(source: Path, context: Workspace, static: bool) -> Applied:
     tflite_model.write(model, prepared)
     quantizer = Quantizer(prepared)
     kept = sorted(tflite_model.operator_names(model) & set(FLOAT_OPS))
-    _configure(quantizer, static, kept)
+    _configure(quantizer, static, [*kept, "INPUT", "OUTPUT"] if float_ends else kept)
     calibration = _calibrate(prepared, quantizer.get_quantization_recipe(), context) if static else None
     quantised = context.folder / "quantised.tflite"
     quantizer.quantize(calibration, serialize_to_path=quantised, enable_progress_report=False, enable_progress_bar=False)
@@ -66,7 +70,7 @@ def _configure(quantizer: Any, static: bool, float_ops: list[str]) -> None:
     else:
         quantizer.add_dynamic_config(".*", TFLOperationName.ALL_SUPPORTED, 8)
         quantizer.add_dynamic_config(".*", TFLOperationName.FULLY_CONNECTED, 8, per_tensor)
-    for name in (*float_ops, "INPUT", "OUTPUT"):
+    for name in float_ops:
         if name in TFLOperationName.__members__:
             quantizer.update_quantization_recipe(".*", TFLOperationName[name], algorithm_key=AlgorithmName.NO_QUANTIZE)
 

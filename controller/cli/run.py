@@ -141,8 +141,10 @@ def _request(asked: dict[str, Any], wheelhouse: Path | None) -> "Request":
     suite = _single(target, asked) if single else suites.load(target)
     if asked["profile"]:
         suite = dataclasses.replace(suite, profile=asked["profile"])
-    devices = selectors.select(inventories.load(Path(asked["inventory"])), asked["select"] or list(suite.devices))
-    return running.request(suite, asked["name"], devices, asked["launches"], asked, wheelhouse)
+    known = inventories.load(Path(asked["inventory"]))
+    devices = selectors.select(known, asked["select"] or list(suite.devices))
+    hosts = [device for device in known.devices.values() if device.compile_host]
+    return running.request(suite, asked["name"], devices, asked["launches"], asked, wheelhouse, hosts)
 
 
 def _single(target: Path, asked: dict[str, Any]) -> "Suite":
