@@ -67,9 +67,9 @@ def _verify(cache: Cache, request: Dict[str, Any], _: argparse.Namespace) -> Any
 def _gc(cache: Cache, request: Dict[str, Any], arguments: argparse.Namespace) -> Any:
     from agent import blobs
 
-    if arguments.everything and not arguments.yes:
-        return {"freed_bytes": 0, "launches": blobs.started_launches(cache)}
-    return {"freed_bytes": blobs.collect_garbage(cache, _texts(request, "launches"), arguments.everything)}
+    if not arguments.everything:
+        return {"freed_bytes": blobs.delete_launches(cache, _texts(request, "launches"))}
+    return {"freed_bytes": blobs.empty(cache)} if arguments.yes else blobs.garbage(cache)
 
 
 def _text(request: Dict[str, Any], name: str) -> str:

@@ -1,12 +1,15 @@
 """Content-addressed files and environments: what is here, what an upload still lacks, unpacking, and taking away."""
 
+import contextlib
 import os
+import re
 import shutil
 import tempfile
 import zlib
 from typing import Any, Dict, Iterator, List
 
-from agent.cache import Cache, Lock, disk_fault, is_held, read_object, sha256_of, unlink
+from agent import lease
+from agent.cache import Cache, Lock, disk_fault, is_held, sha256_of, unlink
 from agent.schema import FaultError, LaunchSpec
 
 MAX_MEMBERS = 100000
@@ -14,6 +17,14 @@ MAX_UNPACKED_BYTES = 4 << 30
 MAX_SAMPLES = 1 << 20
 MAX_DEADLINE_S = 7 * 86400.0
 UNPACKING = ".unpacking-"
+KEPT = {
+    "launches": re.compile(r"launches\Z"),
+    "prepared": re.compile(r"prepared\Z"),
+    "environments": re.compile(r"envs\Z"),
+    "blobs": re.compile(r"blobs\Z"),
+    "state": re.compile(r"((start|busy|install|lease)\.lock|lease\.json(\.\d+\.tmp)?)\Z"),
+    "agents": re.compile(r"agent-[0-9a-f]{12}\.pyz(\.part)?\Z"),
+}  # the order in which they are deleted: an agent that is cut off can go on
 
 
 def check(cache: Cache, spec: LaunchSpec) -> None:
@@ -83,6 +94,7 @@ def install(cache: Cache, name: str, archive: str) -> bool:
             os.rename(temporary, target)
         except OSError as error:
             if error.errno is not None:
+                unlink(blob)  # it may be what fills the disk
                 raise disk_fault(error, target) from error
             raise _broken(name, error) from error  # tarfile and gzip raise bare ones
         except (ValueError, EOFError, zlib.error) as error:
@@ -133,31 +145,64 @@ def _safe_members(tar: Any) -> Iterator[Any]:
         yield member
 
 
-def collect_garbage(cache: Cache, launches: List[str], everything: bool) -> int:
-    """Delete the named launches, or with `everything` all that no running launch uses; return the bytes freed."""
+def delete_launches(cache: Cache, launches: List[str]) -> int:
+    """Delete the named launches that do not run; return the bytes freed."""
     with Lock(cache.path("start.lock")):
-        names = cache.names("launches") if everything else launches
-        folders = [cache.launch(name) for name in names if not is_held(cache.launch(name, "alive.lock"))]
-        if everything and not is_held(cache.path("busy.lock")):
-            for kept in ("blobs", "envs", "prepared"):
-                folders += [cache.path(kept, entry) for entry in os.listdir(cache.path(kept))]
+        folders = [cache.launch(name) for name in launches if not is_held(cache.launch(name, "alive.lock"))]
         return sum(map(_delete, folders))
 
 
-def _delete(path: str) -> int:
-    if not os.path.isdir(path) or os.path.islink(path):
-        size = os.lstat(path).st_size if os.path.lexists(path) else 0
-        unlink(path)
-        return size
-    size = sum(os.lstat(os.path.join(folder, file)).st_size for folder, _, files in os.walk(path) for file in files)
-    shutil.rmtree(path, ignore_errors=True)
-    return size
+def garbage(cache: Cache) -> Dict[str, Any]:
+    """Return what `empty` would delete, by kind in bytes, and who keeps it from doing so (empty for nobody)."""
+    sizes = {kind: sum(map(_size, paths)) for kind, paths in _ours(cache).items()}
+    return {"size_bytes": sizes, "busy": _holder(cache)}
 
 
-def started_launches(cache: Cache) -> List[Dict[str, Any]]:
-    """Return the launches that lie here: id, owner, and whether they are running."""
-    found: List[Dict[str, Any]] = []
-    for name in cache.names("launches"):
-        spec = read_object(cache.launch(name, "spec.json"))
-        found.append({"launch": name, "owner": spec.get("owner", ""), "running": is_held(cache.launch(name, "alive.lock"))})
+def empty(cache: Cache) -> int:
+    """Delete all that the agent keeps in its folder, the folder too if nothing else is in it; return the bytes freed.
+
+    What it does not know stays, for the folder may be somebody's home. Raises FaultError `busy` while somebody holds the host.
+    """
+    with Lock(cache.path("start.lock")), Lock(cache.path("lease.lock")), Lock(cache.path("install.lock")):
+        holder = _holder(cache)
+        if holder:
+            raise FaultError("busy", "{}: nothing was deleted".format(holder), "wait until it is done, or ask them", "gc")
+        freed = sum(_delete(path) for paths in _ours(cache).values() for path in paths)
+    with contextlib.suppress(OSError):
+        os.rmdir(cache.root)
+    return freed
+
+
+def _holder(cache: Cache) -> str:
+    """Who uses this host: a launch that runs, or whoever has the lease."""
+    state = lease.state(cache)
+    whose = state["owner"] or "somebody"
+    if state["running"]:
+        return "a launch of {} is running here".format(whose)
+    return "{} has this host for {:.0f} s more".format(whose, state["left_s"]) if state["owner"] else ""
+
+
+def _ours(cache: Cache) -> Dict[str, List[str]]:
+    """Everything in the agent's folder that is the agent's, by kind, the agent itself last."""
+    found = {kind: [] for kind in KEPT}  # type: Dict[str, List[str]]
+    for name in sorted(os.listdir(cache.root)):
+        kind = next((kind for kind, pattern in KEPT.items() if pattern.match(name)), None)
+        if kind:
+            found[kind].append(cache.path(name))
     return found
+
+
+def _size(path: str) -> int:
+    if not os.path.isdir(path) or os.path.islink(path):
+        return os.lstat(path).st_size if os.path.lexists(path) else 0
+    return sum(os.lstat(os.path.join(folder, file)).st_size for folder, _, files in os.walk(path) for file in files)
+
+
+def _delete(path: str) -> int:
+    """Delete a file or folder; return the bytes freed, of which a file that cannot be deleted gives none."""
+    size = _size(path)
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        unlink(path)
+    return size - _size(path)

@@ -56,6 +56,13 @@ class LeaseState(NamedTuple):
     running: bool
 
 
+class Garbage(NamedTuple):
+    """What lies in the agent's folder by kind, in bytes, and who keeps it from being deleted: empty for nobody."""
+
+    size_bytes: dict[str, int]
+    busy: str
+
+
 class Remote:
     """The agent on one device; `python` is the interpreter it runs under, `cache_dir` its folder there (~ is the user's home)."""
 
@@ -130,13 +137,22 @@ class Remote:
         for sha256, state in missing.items():
             path, offset = files[sha256], state.partial_bytes
             offset = offset if 0 <= offset < path.stat().st_size else 0
-            self.transport.put(path, self.path("blobs", sha256 + ".part"), offset=offset, progress=progress)
+            self._put(path, sha256, offset, progress)
             shipped += path.stat().st_size - offset
         broken = [sha256 for sha256, state in self._verify(list(missing)).items() if not state.present] if missing else []
         if broken:
             self._call("verify", {"discard": broken})
             raise self._fault("protocol", f"{files[broken[0]].name} arrived damaged and was deleted there", "run again")
         return shipped
+
+    def _put(self, path: Path, sha256: str, offset: int, progress: Callable[[int], None] | None) -> None:
+        """Upload a file, or what follows `offset`; what fills the disk does not stay there."""
+        try:
+            self.transport.put(path, self.path("blobs", sha256 + ".part"), offset=offset, progress=progress)
+        except FaultError as error:
+            if error.fault.code == "disk_full":
+                self._call("verify", {"discard": [sha256]})
+            raise
 
     def _verify(self, sha256s: list[str]) -> dict[str, BlobState]:
         answer = self._call("verify", {"blobs": sha256s}, timeout_s=INSTALL_TIMEOUT_S)
@@ -193,6 +209,16 @@ class Remote:
     def forget(self, launches: list[str]) -> None:
         """Delete launches that have been stored here."""
         self._call("gc", {"launches": launches})
+
+    def garbage(self) -> Garbage:
+        """Give what `empty` would delete."""
+        found: Garbage = self._load(Garbage, self._call("gc", {}, "--everything", timeout_s=INSTALL_TIMEOUT_S))
+        return found._replace(busy=found.busy[: limits.MAX_TEXT_CHARACTERS])
+
+    def empty(self) -> int:
+        """Delete all that is in the agent's folder, the agent last; give the bytes freed. Raises FaultError `busy` naming the holder."""
+        freed = self._call("gc", {}, "--everything", "--yes", timeout_s=INSTALL_TIMEOUT_S)
+        return self._load(int, freed.get("freed_bytes"))
 
     def _argv(self, verb: str, *options: str) -> list[str]:
         return [self.python, "-I", self.path(self._zipapp.name), verb, "--cache", self.cache_dir, *options]

@@ -171,6 +171,11 @@ class Store:
         with self._engine.connect() as connection:
             return [RunRow(**row._mapping) for row in connection.execute(query)]  # pyright: ignore[reportPrivateUsage] - its public name
 
+    def artifacts(self) -> frozenset[str]:
+        """Give the sha256 of every run's artifacts."""
+        with self._engine.connect() as connection:
+            return frozenset(connection.execute(sa.select(variants.c.sha256)).scalars())
+
     def find_run(self, name: str) -> RunRow:
         """Give the run that an id, a unique prefix of one, a tag or `latest` names."""
         known = self.list_runs()

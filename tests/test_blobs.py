@@ -105,7 +105,7 @@ def test_only_an_identifier_names_a_launch_or_an_environment(cache: Cache, name:
     """No name leads out of the agent's folder."""
     assert fault_of(lambda: cache.launch(name)).code == "protocol"
     assert fault_of(lambda: cache.environment(name)).code == "protocol"
-    assert fault_of(lambda: blobs.collect_garbage(cache, [name], False)).code == "protocol"
+    assert fault_of(lambda: blobs.delete_launches(cache, [name])).code == "protocol"
 
 
 # Environments
@@ -241,23 +241,8 @@ def test_only_what_is_named_and_does_not_run_is_deleted(cache: Cache) -> None:
         os.symlink("/nowhere", cache.launch(name, "model", "dangling"))
     alive = Lock(cache.launch("running", "alive.lock"))
     alive.acquire()
-    freed = blobs.collect_garbage(cache, ["done", "running", "never"], False)
+    freed = blobs.delete_launches(cache, ["done", "running", "never"])
     assert 100 <= freed < 1000
     assert cache.names("launches") == ["other", "running"]
     assert os.path.exists(cache.blob(model))
     alive.close()
-
-
-def test_everything_goes_unless_a_launch_runs(cache: Cache) -> None:
-    """With `everything` blobs, parts, environments and launches go; while a launch runs, only other launches do."""
-    put(cache, CONTENT)
-    Path(cache.partial("0" * 64)).write_bytes(b"x")
-    Path(cache.environment("env")).mkdir()
-    Path(cache.launch("done")).mkdir()
-    running = Lock(cache.path("busy.lock"))
-    running.acquire()
-    blobs.collect_garbage(cache, [], True)
-    assert (cache.names("launches"), cache.names("envs"), len(os.listdir(cache.path("blobs")))) == ([], ["env"], 2)
-    running.close()
-    assert blobs.collect_garbage(cache, [], True) >= len(CONTENT)
-    assert [os.listdir(cache.path(folder)) for folder in ("launches", "envs", "blobs")] == [[], [], []]
