@@ -1,87 +1,10 @@
-"""TensorFlow Lite by ai-edge-litert or its ancestor tflite-runtime; opens .tflite files and hides quantised inputs and outputs."""
-# The runtimes ship no stubs; one of the two is imported when it is needed.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+"""TensorFlow Lite on the CPU; opens .tflite files and hides quantised inputs and outputs."""
 
-import re
-from typing import Any, Dict, List, NamedTuple, Tuple
+from typing import Any, Dict, List, Tuple
 
-from agent.schema import FaultError, TensorSpec
-from backends import Backend, Session, checks
+from backends import Backend, Session, checks, litert
 
-MODULES = {"ai-edge-litert": "ai_edge_litert.interpreter", "tflite-runtime": "tflite_runtime.interpreter"}  # preferred first
 OPTIONS = {"threads": int, "runtime": str}
-UNKNOWN_OPERATOR = (
-    "unresolved custom op",
-    "Didn't find op for builtin opcode",
-    "builtin_code out o",  # "of range"; "or range" in some releases
-    "Select TensorFlow op",
-)
-
-
-class Tensor(NamedTuple):
-    """An input or output of the interpreter; `scale` is 0 where it is not quantised."""
-
-    name: str
-    number: int
-    shape: List[int]
-    dtype: str
-    scale: float
-    zero_point: int
-
-    def spec(self) -> TensorSpec:
-        """Return the tensor as a caller sees it: float32 where it is quantised."""
-        return TensorSpec(self.name, self.shape, "float32" if self.scale else self.dtype)
-
-    def quantise(self, values: Any) -> Any:
-        """Return values / scale + zero point, rounded half to even and clipped to the dtype; not quantised: `values`."""
-        import numpy
-
-        if not self.scale:
-            return values
-        limits = numpy.iinfo(self.dtype)
-        return numpy.clip(numpy.rint(values / numpy.float32(self.scale)) + self.zero_point, limits.min, limits.max).astype(self.dtype)
-
-    def dequantise(self, values: Any) -> Any:
-        """Return (values - zero point) * scale in float32; not quantised: `values`."""
-        import numpy
-
-        return (values.astype("float32") - self.zero_point) * numpy.float32(self.scale) if self.scale else values
-
-
-class TfliteSession(Session):
-    """An Interpreter with its tensors allocated."""
-
-    def __init__(self, interpreter: Any, told: Dict[str, Any]) -> None:
-        self._interpreter, self._told = interpreter, told
-        self._inputs = _tensors(interpreter, "input")
-        self._outputs = _tensors(interpreter, "output")
-        self.infer = interpreter.invoke
-
-    def inputs(self) -> List[TensorSpec]:
-        """Return the model's inputs, quantised ones as float32; a dimension that the model leaves open is 1."""
-        return [tensor.spec() for tensor in self._inputs]
-
-    def bind(self, feeds: Dict[str, Any]) -> None:
-        """Copy the feeds to the input tensors, quantised where those are."""
-        checks.check_feeds(self.inputs(), feeds)
-        for tensor in self._inputs:
-            self._interpreter.set_tensor(tensor.number, tensor.quantise(feeds[tensor.name]))
-
-    def outputs(self) -> Dict[str, Any]:
-        """Return copies of the outputs by name, quantised ones as float32."""
-        return {tensor.name: tensor.dequantise(self._interpreter.get_tensor(tensor.number)) for tensor in self._outputs}
-
-    def details(self) -> Dict[str, Any]:
-        """Return runtime, threads and, where it tells, the operations and the delegate nodes (XNNPACK) that replace some of them."""
-        told = dict(self._told, quantised=[tensor.name for tensor in self._inputs + self._outputs if tensor.scale])
-        if hasattr(self._interpreter, "_get_ops_details"):
-            names = [operation["op_name"] for operation in self._interpreter._get_ops_details()]
-            told.update(operations=len(names) - names.count("DELEGATE"), delegate_nodes=names.count("DELEGATE"))
-        return told
-
-    def close(self) -> None:
-        """Give the model's memory back."""
-        vars(self).clear()
 
 
 class TfliteBackend(Backend):
@@ -93,9 +16,9 @@ class TfliteBackend(Backend):
 
     def runtime(self, options: Dict[str, Any]) -> Tuple[Any, str, str]:
         """Import the runtime and return module, distribution and version; raises FaultError env_missing."""
-        return _import(options)
+        return litert.import_runtime(options)
 
-    def devices(self, _: Any) -> List[str]:
+    def devices(self, runtime: Any) -> List[str]:
         """Return the CPU."""
         return ["CPU"]
 
@@ -103,59 +26,13 @@ class TfliteBackend(Backend):
         """Open a .tflite file; options: threads (1 by default) and runtime, which also says which of the two to import."""
         checks.check_options(self.name, options, OPTIONS)
         checks.check_file(artifact)
-        module, name, version = _import(options)
+        module, name, version = litert.import_runtime(options)
         threads = options.get("threads", 1)
         try:
-            interpreter = module.Interpreter(artifact, num_threads=threads)
-            for tensor in interpreter.get_input_details():
-                if -1 in tensor["shape_signature"]:
-                    interpreter.resize_tensor_input(tensor["index"], [abs(int(size)) for size in tensor["shape_signature"]])
-            interpreter.allocate_tensors()
+            interpreter = litert.interpreter(module, artifact, threads)
         except (ValueError, RuntimeError) as error:
-            raise checks.refusal(artifact, error, UNKNOWN_OPERATOR) from None
-        return TfliteSession(interpreter, {"runtime": name, "version": version, "threads": threads})
-
-
-def _import(options: Dict[str, Any]) -> Tuple[Any, str, str]:
-    """Return module, distribution and version of the runtime that option `runtime` names, else of the first that can be imported."""
-    wanted = options.get("runtime", "").partition("==")[0]
-    reasons = []  # type: List[str]
-    for name in [wanted] if wanted in MODULES else MODULES:
-        try:
-            module = checks.import_runtime(MODULES[name])
-        except FaultError as error:
-            reasons.append(error.fault.message)
-            continue
-        version = checks.installed([name], module)[1]
-        checks.check_runtime(options, name, version)
-        return module, name, version
-    raise FaultError("env_missing", checks.one_line("; ".join(reasons)), checks.INSTALL, "import")
-
-
-def _tensors(interpreter: Any, kind: str) -> List[Tensor]:
-    tensors = getattr(interpreter, "get_{}_details".format(kind))()
-    names = _names(interpreter, kind, tensors)
-    return [_tensor(name, tensor) for name, tensor in zip(names, tensors)]
-
-
-def _tensor(name: str, tensor: Dict[str, Any]) -> Tensor:
-    import numpy
-
-    dtype, (scale, zero_point) = numpy.dtype(tensor["dtype"]), tensor["quantization"]
-    scale = float(scale) if dtype.kind in "iu" else 0.0
-    return Tensor(name, tensor["index"], [int(size) for size in tensor["shape"]], dtype.name, scale, int(zero_point))
-
-
-def _names(interpreter: Any, kind: str, tensors: List[Dict[str, Any]]) -> List[str]:
-    """Return the tensors' names: the signature's where there is just one, else without decorations such as serving_default_x:0."""
-    signatures = list(interpreter.get_signature_list())
-    if len(signatures) == 1:
-        runner = interpreter.get_signature_runner(signatures[0])
-        names = {tensor["index"]: name for name, tensor in getattr(runner, "get_{}_details".format(kind))().items()}
-        if set(names) == {tensor["index"] for tensor in tensors}:
-            return [names[tensor["index"]] for tensor in tensors]
-    plain = [re.sub("^serving_default_|:[0-9]+$", "", tensor["name"]) for tensor in tensors]
-    return plain if len(set(plain)) == len(plain) else [tensor["name"] for tensor in tensors]
+            raise checks.refusal(artifact, error, litert.UNKNOWN_OPERATOR) from None
+        return litert.LitertSession(interpreter, {"runtime": name, "version": version, "threads": threads})
 
 
 BACKEND = TfliteBackend()

@@ -15,7 +15,7 @@ from tiny_models import FASHION, KINDS, load, onnx_model, openvino_model, run, s
 
 import backends
 from agent.schema import TensorSpec
-from backends.tflite import Tensor
+from backends.litert import Tensor
 
 EVERY = pytest.mark.parametrize("kind", KINDS)
 
