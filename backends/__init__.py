@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 from agent.schema import Availability, FaultError, TensorSpec
 from backends import checks
 
-NAMES = ("onnxruntime", "tflite", "openvino")
+NAMES = ("onnxruntime", "tflite", "openvino", "edgetpu")
 
 
 class Session:
