@@ -262,7 +262,12 @@ class Inventory:
 
 def load(path: Path) -> Inventory:
     """Give the inventory in the file; raises ConfigError with every problem that is in it."""
-    file = strict.validate(yamlfile.read(path), _File)
+    return parse(path, yamlfile.text(path))
+
+
+def parse(path: Path, text: str) -> Inventory:
+    """Give the inventory in `text` as if it stood in the file; raises as `load`."""
+    file = strict.validate(yamlfile.parse(path, text), _File)
     devices = {name: _device(name, entry, file.defaults) for name, entry in file.devices.items()}
     return Inventory(file.version, file.defaults, file.meters, devices, path)
 

@@ -1,7 +1,9 @@
 """Where a device is and how to log in there: the inventory's words and ~/.ssh/config, as OpenSSH itself understands it."""
 
 import getpass
+import glob
 import re
+import shlex
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -74,6 +76,48 @@ def resolve(settings: SshSettings, lookup: Lookup) -> Resolved:
     return replace(found, host_key=settings.host_key, jumps=jumps)
 
 
+def way(resolved: Resolved) -> tuple[Resolved, ...]:
+    """The hosts on the way and the device itself, each with those before it as its jump hosts."""
+    return (*(replace(jump, jumps=resolved.jumps[:at]) for at, jump in enumerate(resolved.jumps)), resolved)
+
+
+def parse_target(text: str) -> Target:
+    """The host written as [user@]host[:port], an IPv6 address in brackets; raises ValueError."""
+    match = re.fullmatch(r"(?:ssh://)?(?:(?P<user>.+)@)?(?:\[(?P<v6>.+)\]|(?P<host>[^:@]+))(?::(?P<port>\d{1,5}))?/?", text.strip())
+    if not match:
+        raise ValueError(f"{text!r} is not [user@]host[:port]")
+    return Target(match["v6"] or match["host"], match["user"], int(match["port"]) if match["port"] else None)
+
+
+def aliases(config: Path | None) -> tuple[str, ...]:
+    """The hosts that ~/.ssh/config, or `config` in its place, names without wildcards, Include followed; raises OSError."""
+    found: dict[str, None] = {}
+    _read_aliases(config or Path("~/.ssh/config").expanduser(), found, set())
+    return tuple(found)
+
+
+def _read_aliases(path: Path, found: dict[str, None], seen: set[Path]) -> None:
+    """Put the aliases of a file into `found`; a file that includes one which was read already gets nothing from it."""
+    seen.add(path.resolve())
+    for line in path.read_text("utf-8", "replace").splitlines():
+        keyword, words = _words(line)
+        if keyword == "host":
+            found.update(dict.fromkeys(word for word in words if not set(word) & set("*?!")))
+        for pattern in words if keyword == "include" else ():
+            names = sorted(glob.glob(str(Path("~/.ssh").expanduser() / Path(pattern).expanduser())))
+            for included in (Path(name) for name in names if Path(name).resolve() not in seen):
+                _read_aliases(included, found, seen)
+
+
+def _words(line: str) -> tuple[str, list[str]]:
+    """A line's keyword in lower case and its arguments; none for a comment or what cannot be read."""
+    try:
+        keyword, *words = shlex.split(line.replace("=", " ", 1) if re.match(r"\s*\w+\s*=", line) else line, comments=True)
+    except ValueError:
+        return "", []
+    return keyword.lower(), words
+
+
 def ask_ssh(target: Target, config: Path | None) -> Options:
     """The options that `ssh -G` gives for `target`, by lower-case name; Include and Match count."""
     words = ["ssh", "-G"]
@@ -119,16 +163,16 @@ def _jumps(chain: str, config: Path | None, lookup: Lookup, left: int) -> tuple[
     """The hosts of a ProxyJump; as with ssh, only the first one's own ProxyJump counts."""
     hops: list[Resolved] = []
     for at, hop in enumerate([] if chain == "none" else chain.split(",")):
-        found = _resolve(_target(hop), "none" if at else None, config, lookup, left - 1)
+        found = _resolve(_jump(hop), "none" if at else None, config, lookup, left - 1)
         hops += [*found.jumps, replace(found, jumps=())]
     return tuple(hops)
 
 
-def _target(hop: str) -> Target:
-    match = re.fullmatch(r"(?:ssh://)?(?:(?P<user>.+)@)?(?:\[(?P<v6>.+)\]|(?P<host>[^:@]+))(?::(?P<port>\d{1,5}))?/?", hop.strip())
-    if not match:
-        raise FaultError("unreachable", f"the jump host {hop!r} is not [user@]host[:port]", "mend `jump` or ProxyJump", "connect")
-    return Target(match["v6"] or match["host"], match["user"], int(match["port"]) if match["port"] else None)
+def _jump(hop: str) -> Target:
+    try:
+        return parse_target(hop)
+    except ValueError as error:
+        raise FaultError("unreachable", f"the jump host {error}", "mend `jump` or ProxyJump", "connect") from None
 
 
 def _one(options: Options, name: str, default: str) -> str:

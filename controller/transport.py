@@ -23,7 +23,18 @@ from controller.local import LocalTransport
 from controller.process import CLOSE_S, RECONNECT, Process
 from controller.sshconfig import Resolved, SshSettings
 
-__all__ = ["Completed", "LocalTransport", "Process", "SshSettings", "SshTransport", "Transport", "connect", "presented_host_key", "resolve"]
+__all__ = [
+    "Completed",
+    "LocalTransport",
+    "Process",
+    "SshSettings",
+    "SshTransport",
+    "Transport",
+    "connect",
+    "presented_host_key",
+    "presented_key",
+    "resolve",
+]
 
 KEEPALIVE_S = 30.0
 REPLY_S = 90.0
@@ -51,8 +62,13 @@ def presented_host_key(name: str, settings: SshSettings) -> str:
 
     Raises FaultError `unreachable`, and `host_key` or `auth` for a jump host.
     """
-    with closing(_Way(name, resolve(settings), settings.connect_timeout_s)) as way:
-        return way.go(log_in=False).pin
+    return presented_key(name, resolve(settings), settings.connect_timeout_s).pin
+
+
+def presented_key(name: str, hop: Resolved, timeout_s: float, kinds: Sequence[str] = ()) -> HostKey:
+    """The key that `hop` presents, of one of `kinds` if any are given; raises as `presented_host_key`."""
+    with closing(_Way(name, hop, timeout_s)) as way:
+        return way.greet(kinds)
 
 
 class SshTransport(Transport):
@@ -170,11 +186,17 @@ class _Way:
             if link.is_alive():
                 link.join(CLOSE_S)
 
-    def go(self, *, log_in: bool = True) -> HostKey:
-        """Make all links; return the device's host key, which is not verified without `log_in`."""
+    def go(self) -> HostKey:
+        """Make all links; return the device's host key."""
         for jump in self._target.jumps:
             self._log_in(jump)
-        return self._log_in(self._target) if log_in else self._shake_hands(self._target, ())
+        return self._log_in(self._target)
+
+    def greet(self, kinds: Sequence[str]) -> HostKey:
+        """Make the links to the jump hosts; return the device's host key, not verified."""
+        for jump in self._target.jumps:
+            self._log_in(jump)
+        return self._shake_hands(self._target, kinds)
 
     def _log_in(self, hop: Resolved) -> HostKey:
         believed = hostkeys.known(hop.known_hosts, hop.known_as) if hop.host_key is None else self._pinned(hop, hop.host_key)

@@ -66,7 +66,11 @@ class Document:
 
 def read(path: Path) -> Document:
     """Give the file's values; raises ConfigError where there is no mapping to be had from it. Other problems are noted in the document."""
-    text = _text(path)
+    return parse(path, text(path))
+
+
+def parse(path: Path, text: str) -> Document:
+    """Give the values of `text` as if it stood in the file; raises as `read`."""
     reader = _Reader(path)
     try:
         node = YAML().compose(text)
@@ -91,7 +95,8 @@ def is_secret(key: str) -> bool:
     return bool(_SECRET_KEY.search(key))
 
 
-def _text(path: Path) -> str:
+def text(path: Path) -> str:
+    """Give the file's text without a byte order mark; raises ConfigError."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)

@@ -1,0 +1,137 @@
+"""fleetmark device probe."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from controller.cli import options
+from controller.cli.output import stderr_text, stdout_json, stdout_table
+
+if TYPE_CHECKING:
+    from agent.description import Probe
+    from agent.schema import FaultError
+    from controller.inventory import Device, Inventory
+    from controller.remote import Remote
+
+AT_ONCE = 16
+MAX_CHARACTERS = 500
+
+Selectors = Annotated[
+    list[str] | None, typer.Argument(metavar="[SEL]...", help="Which devices: names, groups, key=value tags; all if none.")
+]
+
+
+def probe(
+    selectors: Selectors = None,
+    select: options.Select = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Ask no program there and try no runtime.")] = False,
+    inventory: options.Inventory = options.INVENTORY,
+    json: options.Json = False,
+) -> None:
+    """Ask devices what they are and what they offer.
+
+    Board, system, processor, accelerators, power sensors, runtimes, each tried in a process of its own. A disabled device is asked if it
+    is named. Exit code 4 if a device cannot be reached; the others are asked all the same.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    from agent.schema import FaultError, dump
+    from controller import inventory as inventories
+    from controller.errors import exit_code, gravest, render
+
+    devices = _select(inventories.load(inventory), [*(selectors or ()), *(select or ())])
+    with ThreadPoolExecutor(min(AT_ONCE, len(devices))) as pool:
+        answers = list(pool.map(_ask, devices, [quick] * len(devices)))
+    found = {device.name: answer for device, answer in zip(devices, answers, strict=True)}
+    faults = [answer for answer in answers if isinstance(answer, FaultError)]
+    if json:
+        stdout_json(
+            "probes",
+            {name: {"fault": dump(each.fault)} if isinstance(each, FaultError) else {"probe": dump(each)} for name, each in found.items()},
+        )
+    for name, each in () if json else found.items():
+        if not isinstance(each, FaultError):
+            _print(name, dump(each))
+    for fault in faults:
+        stderr_text(render(fault), "red")
+    if faults:
+        raise typer.Exit(gravest([exit_code(fault) for fault in faults]))
+
+
+def _select(inventory: "Inventory", selectors: Sequence[str]) -> "list[Device]":
+    """The devices that are meant; one that is named although it is disabled is meant too."""
+    from dataclasses import replace
+
+    from controller import selectors as selecting
+
+    devices = {name: one.model_copy(update={"enabled": one.enabled or name in selectors}) for name, one in inventory.devices.items()}
+    return selecting.select(replace(inventory, devices=devices), selectors)
+
+
+def _ask(device: "Device", quick: bool) -> "Probe | FaultError":
+    from agent.schema import FaultError
+    from controller.visit import visiting
+
+    try:
+        with visiting(device) as remote:
+            return remote.probe() if quick else remote.probe(_environments(device, remote))
+    except FaultError as error:
+        return error
+
+
+def _environments(device: "Device", remote: "Remote") -> dict[str, str]:
+    """The installed environment that each backend of the device would use."""
+    from agent.schema import FaultError
+    from controller import environments, targets
+
+    if device.ssh is None and not device.agent.python:
+        return {}
+    found = remote.probe()
+    chosen: dict[str, str] = {}
+    for backend in targets.offered(device):
+        runtime = targets.options(device, backend, {}).get("runtime")
+        try:
+            chosen[backend] = environments.choose(backend, runtime, found.python, found.machine, found.glibc, found.bits).hash
+        except FaultError:  # there is none for this device, which doctor tells
+            continue
+    return {backend: name for backend, name in chosen.items() if name in found.environments}
+
+
+def _print(name: str, probe: dict[str, Any]) -> None:
+    """A table on a terminal; elsewhere one line per fact, to be searched."""
+    from controller.errors import printable
+
+    rows = [[key, value[:MAX_CHARACTERS]] for key, value in _facts(probe)]
+    if sys.stdout.isatty():
+        stderr_text(name, "bold")
+        stdout_table(["", "found"], rows)
+        return
+    for key, value in rows:
+        typer.echo(printable(f"{name}: {key}: {value}"))
+
+
+def _facts(value: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What there is, a line each: of a list of records each record, of a mapping its pairs."""
+    for key, each in value.items():
+        if isinstance(each, list) and any(isinstance(item, dict) for item in each):  # pyright: ignore[reportUnknownVariableType] - JSON
+            yield from ((f"{key}[{at}]", _words(item)) for at, item in enumerate(each))  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+        elif each not in ("", [], {}, None):
+            yield key, _amount(key, each)
+
+
+def _words(value: Any) -> str:
+    match value:
+        case dict():
+            return "; ".join(f"{key}: {_words(each)}" for key, each in value.items() if each not in ("", [], {}, None))  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+        case list():
+            return ", ".join(map(_words, value))  # pyright: ignore[reportUnknownArgumentType]
+        case float():
+            return f"{value:g}"
+        case _:
+            return str(value)
+
+
+def _amount(key: str, value: Any) -> str:
+    return f"{value / 1e9:.1f} GB" if key in ("memory_bytes", "disk_free_bytes") else _words(value)
