@@ -10,13 +10,13 @@ import platform
 import shutil
 import subprocess
 import sys
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import uv
 from agents import Agent, fault, log, phases
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,7 +27,7 @@ from agent.schema import Artifact, FaultError, Feed, ModelFile, TensorSpec
 from backends import coral, edgetpu, tflite_file
 from backends.tflite_file import Placement
 from compress import tflite_model as objects
-from controller.environments import choose, fetch
+from controller.environments import choose
 
 STICKS = {"2-1.4": ("18d1", "9302", "002", "005", "5000"), "1-2": ("1a6e", "089a", "001", "017", "480")}
 DEVICES = ":".join([*(f"/sys/bus/usb/devices/{place}" for place in STICKS), "/dev/apex_0"])
@@ -354,9 +354,9 @@ print(json.dumps([told["runtime"], told["version"], numpy.__version__, session.o
 def test_tflite_runtime_loads_the_delegate_too(library: Path, compiled: Path, tmp_path: Path) -> None:
     """Needs the package index. What devices get for this backend is tflite-runtime, which is taken although ai-edge-litert is there too."""
     chosen = choose("edgetpu", None, platform.python_version(), platform.machine(), platform.libc_ver()[1], 64)
-    site = tmp_path / "site"
-    with tarfile.open(fetch(chosen, tmp_path / "cache")) as archive:
-        archive.extractall(site, filter="data")
+    site, wheels = tmp_path / "site", [f"{wheel.name}=={wheel.version}" for wheel in chosen.wheels]
+    target = ["--python", sys.executable, "--target", str(site), "--no-deps", "--only-binary", ":all:"]
+    subprocess.run([uv.find_uv_bin(), "pip", "install", "--quiet", *target, *wheels], check=True)
     environ = {"PYTHONPATH": f"{site}{os.pathsep}{ROOT}", "FAKE_EDGETPU_DEVICES": DEVICES}
     command = [sys.executable, "-c", RUN, str(compiled), str(library)]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
