@@ -4,12 +4,21 @@ Runtimes are imported inside methods only, so that this package loads on a devic
 """
 
 import importlib
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from agent.schema import Availability, FaultError, TensorSpec
 from backends import checks
 
-NAMES = ("onnxruntime", "tflite", "openvino", "edgetpu")
+NAMES = ("onnxruntime", "tflite", "openvino", "edgetpu", "tensorrt")
+
+
+class Operation(NamedTuple):
+    """One operation of a model as the runtime ran it: its name and type, which kernel ran it, and the seconds that it took."""
+
+    name: str
+    type: str
+    kernel: str
+    seconds: float
 
 
 class Session:
@@ -39,6 +48,10 @@ class Session:
     def details(self) -> Dict[str, Any]:
         """Return what the runtime tells: effective settings and placement (JSON-ready)."""
         return {}
+
+    def operations(self) -> List[Operation]:
+        """Return the operations of the last inference, in order; none unless the model was loaded with option `profile`."""
+        return []
 
     def close(self) -> None:
         """Give the model's memory back."""
