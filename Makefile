@@ -6,7 +6,7 @@ DEV_STAMP := .venv/.installed-dev
 UV_VERSION := $(shell sed -n 's/^uv==//p' constraints.txt)
 INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constraints.txt
 
-.PHONY: demo test check format bench environments clean
+.PHONY: demo test check format bench lab lab-down test-lab environments clean
 
 demo: $(STAMP) ## the example suite on this machine, and where its report is
 	$(BIN)/fleetmark run examples/fashion/suite.yaml --profile quick
@@ -30,6 +30,15 @@ bench: $(DEV_STAMP) ## takes minutes; writes benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks.fidelity
 	$(BIN)/python -m benchmarks.startup
 
+lab: ## two emulated arm64 boards (docs/LAB.md); as root, minutes when it builds them for the first time
+	PYTHON="$(PYTHON)" tests/lab/lab up
+
+lab-down:
+	tests/lab/lab down
+
+test-lab: $(DEV_STAMP) lab ## the main job over both boards and this machine
+	$(BIN)/python -m pytest tests/lab/test_lab.py
+
 clean:
 	rm -rf .venv results
 
@@ -45,6 +54,7 @@ $(STAMP): .venv/bin/uv pyproject.toml constraints.txt
 
 $(DEV_STAMP): $(STAMP)
 	$(INSTALL) --editable '.[tflite,openvino,dev]'
+	$(INSTALL) --no-deps --target .venv/stubs tensorrt-stubs # not beside the rest: it would pose as TensorRT, and asks for it
 	touch $@
 
 environments: $(DEV_STAMP) ## resolves the wheels of controller/environments.toml again
