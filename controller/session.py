@@ -1,22 +1,21 @@
 """One device during a run: connecting, putting there what it needs, and measuring one launch after the other."""
 
-import importlib.util
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import tenacity
 
-from agent.cache import sha256_of
 from agent.description import Probe
 from agent.schema import Artifact, Cell, Event, FaultError, LaunchSpec, SampleFile
-from controller import environments, targets
+from controller import provision, targets
 from controller.collect import Collected, collect
 from controller.dataset import Dataset
 from controller.inventory import Device
 from controller.profiles import MAX_SAMPLES, Profile
+from controller.provision import Choice
 from controller.remote import Remote
 from controller.transport import resolve
 from controller.visit import open_remote, ssh_settings
@@ -24,7 +23,6 @@ from controller.visit import open_remote, ssh_settings
 LEASE_S = 300.0
 RECONNECT_S = 60.0
 PASSING = frozenset({"link_lost", "unreachable", "timeout"})
-MODULES = {"onnxruntime": ("onnxruntime",), "tflite": ("ai_edge_litert", "tflite_runtime"), "openvino": ("openvino",)}
 T = TypeVar("T")
 
 
@@ -63,13 +61,14 @@ class Session:
     running: str = ""
     interrupted: bool = False
     _remote: Remote | None = None
-    _environments: dict[str, str] = field(default_factory=dict[str, str])
+    _choices: dict[str, Choice] = field(default_factory=dict[str, Choice])  # by cell id
+    _provided: dict[tuple[str, str], Choice | FaultError] = field(default_factory=dict[tuple[str, str], Choice | FaultError])
 
     def open(self) -> Probe:
         """Connect, put the agent there, take the lease; give what the device says it is. Raises FaultError."""
         self.shipped.agent += self._connected().deploy()
-        probe = self._try(lambda remote: remote.probe())
-        self._try(lambda remote: remote.acquire(self.owner, LEASE_S))
+        probe = self.exchange(lambda remote: remote.probe())
+        self.exchange(lambda remote: remote.acquire(self.owner, LEASE_S))
         return probe
 
     def ship(self, jobs: Sequence[Job], probe: Probe) -> dict[str, FaultError]:
@@ -77,37 +76,46 @@ class Session:
         faults: dict[str, FaultError] = {}
         for job in jobs:
             try:
-                self._environments[job.id] = self._environment(job.cell, probe)
+                self._choices[job.id] = self.provide(job.cell.backend, job.cell.options, probe)
             except FaultError as error:
                 faults[job.id] = error
         files = dict(_files(job for job in jobs if job.id not in faults))
-        self.shipped.artifacts += self._try(lambda remote: remote.upload(files))
+        self.shipped.artifacts += self.exchange(lambda remote: remote.upload(files))
         return faults
 
-    def _environment(self, cell: Cell, probe: Probe) -> str:
-        """The environment's folder name on the device, installed if it was not; empty where the interpreter has the runtime itself."""
-        runtime = targets.options(self.device, cell.backend, cell.options).get("runtime")
-        if self.device.ssh is None and not self.device.agent.python and not runtime and any(map(_importable, MODULES[cell.backend])):
-            return ""
-        chosen = environments.choose(cell.backend, runtime, probe.python, probe.machine, probe.glibc, probe.bits)
-        if chosen.hash not in probe.environments and chosen.hash not in self._environments.values():
-            self.say(f"{self.device.name}: installing {chosen.name} for {cell.backend}")
-            archive = environments.fetch(chosen, self.cache / "environments", wheelhouse=self.wheelhouse)
-            sha256 = sha256_of(str(archive))
-            self.shipped.environments += self._try(lambda remote: remote.upload({sha256: archive}))
-            self._try(lambda remote: remote.install(chosen.hash, sha256))
-        return chosen.hash
+    def provide(self, backend: str, options: Mapping[str, Any], probe: Probe) -> Choice:
+        """Give what a backend with these options runs in, installed if it was not; asked again it answers the same. Raises FaultError."""
+        key = backend, str(targets.options(self.device, backend, options).get("runtime", ""))
+        if key not in self._provided:
+            try:
+                self._provided[key] = self._provide(backend, options, probe)
+            except FaultError as error:
+                if is_passing(error):
+                    raise
+                self._provided[key] = error
+        provided = self._provided[key]
+        if isinstance(provided, FaultError):
+            raise provided
+        return provided
+
+    def _provide(self, backend: str, options: Mapping[str, Any], probe: Probe) -> Choice:
+        choice = self.exchange(lambda remote: provision.choose(self.device, backend, options, probe, remote))
+        there = {*probe.environments, *(one.folder for one in self._provided.values() if isinstance(one, Choice))}
+        if choice.environment and choice.folder not in there:
+            self.say(f"{self.device.name}: installing {choice.environment.runtime} for {backend}")
+            self.shipped.environments += provision.install(self.device, choice.environment, self.cache, self.wheelhouse, self.exchange)
+        return choice
 
     def measure(self, job: Job, launch: str, evaluate: bool, on_phase: Callable[[str], None]) -> Collected:
         """Run one launch to its end, over as many connections as it takes, and give what it told. Raises FaultError."""
         spec = self._spec(job, launch, evaluate)
         try:
-            self._try(lambda remote: remote.start(spec))
+            self.exchange(lambda remote: remote.start(spec))
         except FaultError as error:
             if error.fault.code != "busy":
                 raise
-            self._try(lambda remote: remote.acquire(self.owner, LEASE_S))  # a reboot voids leases; somebody else's is told by name
-            self._try(lambda remote: remote.start(spec))
+            self.exchange(lambda remote: remote.acquire(self.owner, LEASE_S))  # a reboot voids leases; somebody else's is told by name
+            self.exchange(lambda remote: remote.start(spec))
         return self.collect(launch, on_phase)
 
     def collect(self, launch: str, on_phase: Callable[[str], None]) -> Collected:
@@ -124,21 +132,21 @@ class Session:
                     on_phase(str(event.data.get("name", ""))[:20])
 
         def fetch(file: SampleFile) -> bytes:
-            return self._try(lambda remote: remote.fetch(launch, file))
+            return self.exchange(lambda remote: remote.fetch(launch, file))
 
         try:
-            self._try(follow)
+            self.exchange(follow)
             return collect(events, fetch)
         finally:
             self.running = ""
 
     def cancel(self, launch: str) -> None:
         """End a launch that may still run."""
-        self._try(lambda remote: remote.cancel(launch))
+        self.exchange(lambda remote: remote.cancel(launch))
 
     def forget(self, launch: str) -> None:
         """Delete a launch on the device once it is in the store."""
-        self._try(lambda remote: remote.forget([launch]))
+        self.exchange(lambda remote: remote.forget([launch]))
 
     def interrupt(self) -> None:
         """End the running launch, and any that is followed from now on; from another thread."""
@@ -163,7 +171,7 @@ class Session:
         self._drop(None)
 
     def _spec(self, job: Job, launch: str, evaluate: bool) -> LaunchSpec:
-        profile = self.profile
+        profile, choice = self.profile, self._choices[job.id]
         return LaunchSpec(
             launch=launch,
             owner=self.owner,
@@ -171,8 +179,8 @@ class Session:
             backend=job.cell.backend,
             options=targets.options(self.device, job.cell.backend, job.cell.options),
             workload=job.cell.workload,
-            python="",
-            environment=self._environments.get(job.id, ""),
+            python=choice.python,
+            environment=choice.folder,
             environ=dict(self.device.agent.env),
             data=job.dataset.sha256,
             feeds=list(job.dataset.feeds[job.cell.format]),
@@ -196,7 +204,7 @@ class Session:
             self._remote.transport.close()
             self._remote = None
 
-    def _try(self, exchange: Callable[[Remote], T]) -> T:
+    def exchange(self, exchange: Callable[[Remote], T]) -> T:
         """The exchange's result; it must be one that may be made twice. A lost link is made anew, with growing pauses."""
         gone = _Outage(self.reconnect_s)
         for attempt in tenacity.Retrying(
@@ -237,10 +245,6 @@ def lane_address(device: Device) -> str:
 def is_passing(error: BaseException) -> bool:
     """Tell whether an error is one of the link, which may be better in a while."""
     return isinstance(error, FaultError) and error.fault.code in PASSING
-
-
-def _importable(module: str) -> bool:
-    return importlib.util.find_spec(module) is not None
 
 
 def _files(jobs: Iterator[Job]) -> Iterator[tuple[str, Path]]:

@@ -17,28 +17,58 @@ import pytest
 
 from agent.schema import FaultError
 from controller import resolve_environments
-from controller.environments import DATA, Environment, Wheel, choose, fetch, read
+from controller.environments import DATA, Environment, Wheel, choose, fetch, numbers, read, size_bytes, unpacked_bytes
 
 ROOT = Path(__file__).parent.parent
 
 
+PYTHONS = ("3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
+COVERED = {
+    ("onnxruntime", "x86_64"): PYTHONS,
+    ("onnxruntime", "aarch64"): PYTHONS,
+    ("openvino", "x86_64"): PYTHONS,
+    ("openvino", "aarch64"): PYTHONS[2:],
+    ("ai-edge-litert", "x86_64"): PYTHONS[3:],
+    ("ai-edge-litert", "aarch64"): PYTHONS[3:],
+    ("tflite-runtime", "x86_64"): PYTHONS[1:6],
+    ("tflite-runtime", "aarch64"): PYTHONS[1:6],
+    ("numpy", "x86_64"): PYTHONS,
+    ("numpy", "aarch64"): PYTHONS,
+}
+
+
 def test_the_data_file_covers_the_matrix() -> None:
-    """Each runtime has wheels for Python 3.9 to 3.13 on both machines; tflite-runtime, which has ended, up to 3.11."""
-    covered = {(one.name, one.python, one.machine) for one in read()}
-    pythons = ["3.9", "3.10", "3.11", "3.12", "3.13"]
-    wanted = {(name, python) for name in ("ai-edge-litert", "onnxruntime", "openvino") for python in pythons}
-    wanted |= {("tflite-runtime", python) for python in pythons[:3]}
-    assert covered == {(name, python, machine) for name, python in wanted for machine in ("x86_64", "aarch64")}
+    """Every runtime has wheels for all Pythons from 3.6 to 3.14 that its makers ever built it for, on both machines."""
+    covered: dict[tuple[str, str], set[str]] = {}
+    for one in read():
+        covered.setdefault((one.name, one.machine), set()).add(one.python)
+    assert covered == {key: set(pythons) for key, pythons in COVERED.items()}
 
 
 def test_every_entry_is_a_runtime_with_numpy_and_psutil_alone() -> None:
-    """Wheels are pinned by sha256, the runtime first; tflite-runtime has numpy 1; no two entries are for the same target."""
+    """Wheels are pinned by sha256, the runtime first; runtimes of before numpy 2 have numpy 1; no two entries are for the same target."""
     for one in read():
-        assert [wheel.name for wheel in one.wheels] == [one.name, "numpy", "psutil"]
-        assert all(re.fullmatch("[0-9a-f]{64}", wheel.sha256) for wheel in one.wheels)
-        assert one.name != "tflite-runtime" or one.wheels[1].version.startswith("1.")
-    targets = [(one.name, one.python, one.machine, one.libc_floor) for one in read()]
+        assert [wheel.name for wheel in one.wheels] == list(dict.fromkeys([one.name, "numpy", "psutil"]))
+        assert all(re.fullmatch("[0-9a-f]{64}", wheel.sha256) and 50_000 < wheel.size_bytes < 10**9 for wheel in one.wheels)
+        numpy = next(wheel.version for wheel in one.wheels if wheel.name == "numpy")
+        assert one.name != "tflite-runtime" or numpy.startswith("1.")
+        assert one.runtime != "openvino==2021.4.2" or numpy.startswith(("1.16", "1.17", "1.18", "1.19"))
+        assert (one.python, one.machine) != ("3.6", "aarch64") or numpy == "1.19.4"  # 1.19.5 is an illegal instruction on a Jetson
+    targets = [(one.runtime, one.python, one.machine, one.libc_floor) for one in read()]
     assert len(set(targets)) == len(targets)
+
+
+def test_an_alternate_is_older_than_what_is_taken_without_it() -> None:
+    """Of the same device, an alternate is never newer than the preferred one, and without its version it is never chosen."""
+    for one in read():
+        for runtime in (None, one.name):
+            try:
+                chosen = choose(one.backend, runtime, one.python, one.machine, one.libc_floor, 64)
+            except FaultError:
+                assert one.alternate  # its glibc is too old for all others
+                continue
+            assert not chosen.alternate
+            assert not (one.alternate and chosen.name == one.name) or numbers(chosen.wheels[0].version) > numbers(one.wheels[0].version)
 
 
 def test_the_data_file_is_as_the_resolver_writes_it() -> None:
@@ -66,12 +96,22 @@ def test_a_device_of_today_gets_the_versions_that_the_controller_has() -> None:
         ("openvino", "3.9.2", "aarch64", "2.31", "2025.2.0"),
         ("onnxruntime", "3.9.2", "aarch64", "2.31", "1.19.2"),
         ("onnxruntime", "3.9.2", "aarch64", "2.17", "1.16.3"),
+        ("onnxruntime", "3.6.9", "aarch64", "2.27", "1.10.0"),  # Jetson Nano
+        ("onnxruntime", "3.6.15", "x86_64", "2.36", "1.10.0"),
+        ("onnxruntime", "3.8.10", "aarch64", "2.31", "1.19.2"),  # JetPack 5
+        ("onnxruntime==1.22.1", "3.11.2", "aarch64", "2.36", "1.22.1"),
+        ("openvino==2025.2.0", "3.11.2", "aarch64", "2.36", "2025.2.0"),
+        ("openvino==2021.4.2", "3.9.2", "x86_64", "2.31", "2021.4.2"),
+        ("openvino==2022.3.1", "3.10.13", "x86_64", "2.36", "2022.3.1"),
+        ("openvino", "3.6.15", "x86_64", "2.27", "2021.4.2"),
+        ("openvino", "3.7.16", "x86_64", "2.31", "2023.1.0"),
+        ("openvino==2022.3.1", "3.7.16", "x86_64", "2.31", "2022.3.1"),
         (None, "3.13.5", "aarch64", "2.41", "2.3.0"),  # trixie: ai-edge-litert
     ],
 )
 def test_choose_takes_the_newest_that_the_glibc_can_load(runtime: str | None, python: str, machine: str, glibc: str, version: str) -> None:
     """The runtime's version follows Python, machine and glibc as HARDWARE.md section 2 lists them."""
-    backend = {"onnxruntime": "onnxruntime", "openvino": "openvino"}.get(runtime or "", "tflite")
+    backend = {"onnxruntime": "onnxruntime", "openvino": "openvino"}.get((runtime or "").partition("==")[0], "tflite")
     chosen = choose(backend, runtime, python, machine, glibc, 64)
     assert chosen.wheels[0].version == version
     assert chosen.backend == backend
@@ -83,11 +123,12 @@ def test_choose_takes_the_newest_that_the_glibc_can_load(runtime: str | None, py
         ("tflite", None, ("3.11.2", "armv7l", "2.36", 32), "32-bit userland", "64-bit operating system"),
         ("tflite", None, ("3.11.2", "aarch64", "2.36", 32), "32-bit userland", "64-bit operating system"),
         ("tflite", "tflite-runtime", ("3.12.3", "x86_64", "2.39", 64), "tflite-runtime for Python 3.12.3 on x86_64", "3.11 (glibc 2.17)"),
-        ("onnxruntime", None, ("3.6.9", "aarch64", "2.27", 64), "onnxruntime for Python 3.6.9", "3.9 (glibc 2.17), 3.10 (glibc 2.17)"),
+        ("tflite", None, ("3.6.9", "aarch64", "2.27", 64), "tflite for Python 3.6.9", "3.9 (glibc 2.17), 3.10 (glibc 2.17)"),
+        ("openvino", "openvino==2021.4.2", ("3.9.2", "aarch64", "2.31", 64), "openvino==2021.4.2 for Python 3.9.2", "another backend"),
         ("onnxruntime", None, ("3.11.2", "aarch64", "", 64), "no glibc", "3.11 (glibc 2.17)"),
         ("onnxruntime", None, ("3.11.2", "riscv64", "2.36", 64), "on riscv64", "another backend"),
         ("tflite", "tflite-runtime==1.0", ("3.11.2", "aarch64", "2.36", 64), "tflite-runtime==1.0", "another backend or runtime"),
-        ("tensorrt", None, ("3.11.2", "aarch64", "2.36", 64), "no wheels of tensorrt", "another backend"),
+        ("caffe", None, ("3.11.2", "aarch64", "2.36", 64), "no wheels of caffe", "another backend"),
     ],
 )
 def test_a_device_without_wheels_is_told_what_there_is(
@@ -99,6 +140,28 @@ def test_a_device_without_wheels_is_told_what_there_is(
     assert caught.value.fault.code == "env_missing"
     assert message in caught.value.fault.message
     assert remedy in caught.value.fault.next
+
+
+@pytest.mark.parametrize(
+    ("python", "machine", "glibc", "numpy"),
+    [("3.6.9", "aarch64", "2.27", "1.19.4"), ("3.8.10", "aarch64", "2.31", "1.23.5"), ("3.10.12", "aarch64", "2.35", "1.23.5")],
+)
+def test_tensorrt_gets_a_numpy_that_its_bindings_take(python: str, machine: str, glibc: str, numpy: str) -> None:
+    """The runtime is the device's own, whichever is asked for: JetPack 4.6, 5 and 6 get numpy and psutil."""
+    for runtime in (None, "tensorrt==8.2.1"):
+        chosen = choose("tensorrt", runtime, python, machine, glibc, 64)
+        assert [wheel.name for wheel in chosen.wheels] == ["numpy", "psutil"]
+        assert chosen.wheels[0].version == numpy
+
+
+def test_edgetpu_borrows_the_tflite_environments() -> None:
+    """tflite-runtime, which libedgetpu is known to load in, where there is one; its successor otherwise, or where it is asked for."""
+    for python, runtime, name in (
+        ("3.11.2", None, "tflite-runtime"),
+        ("3.13.1", None, "ai-edge-litert"),
+        ("3.11.2", "ai-edge-litert", "ai-edge-litert"),
+    ):
+        assert choose("edgetpu", runtime, python, "aarch64", "2.36", 64) == choose("tflite", name, python, "aarch64", "2.36", 64)
 
 
 def test_the_hash_is_of_the_wheels_alone() -> None:
@@ -130,7 +193,9 @@ def wheelhouse(tmp_path: Path) -> Path:
 
 def environment(wheelhouse: Path) -> Environment:
     content = (wheelhouse / "tiny-1.0-py3-none-any.whl").read_bytes()
-    return Environment("tiny", "tflite", (Wheel("tiny", "1.0", hashlib.sha256(content).hexdigest()),), "3.9", "aarch64", "2.17")
+    return Environment(
+        "tiny", "tflite", (Wheel("tiny", "1.0", hashlib.sha256(content).hexdigest(), len(content)),), "3.9", "aarch64", "2.17"
+    )
 
 
 def test_an_archive_holds_the_wheels_own_files_and_nothing_of_this_machine(wheelhouse: Path, tmp_path: Path) -> None:
@@ -151,6 +216,16 @@ def test_two_builds_are_the_same_bytes(wheelhouse: Path, tmp_path: Path) -> None
     first, second = (fetch(one, tmp_path / name, wheelhouse=wheelhouse) for name in ("a", "b"))
     assert first.name == f"{one.hash}.tar.gz"
     assert first.read_bytes() == second.read_bytes()
+
+
+def test_sizes_are_known_before_an_archive_is(wheelhouse: Path, tmp_path: Path) -> None:
+    """The size is the wheels' until there is an archive, and the archive's then; unpacked it is that of its files."""
+    one = environment(wheelhouse)
+    assert size_bytes(one, tmp_path / "cache") == one.wheels[0].size_bytes > 0
+    archive = fetch(one, tmp_path / "cache", wheelhouse=wheelhouse)
+    assert size_bytes(one, tmp_path / "cache") == archive.stat().st_size
+    with tarfile.open(archive) as tar:
+        assert unpacked_bytes(archive) == sum(len(tar.extractfile(member).read()) for member in tar.getmembers())  # type: ignore[union-attr]
 
 
 def test_an_archive_is_built_once(wheelhouse: Path, tmp_path: Path) -> None:
