@@ -59,10 +59,10 @@ def forbidden(node: str) -> str:
 def holder(node: str) -> str:
     """Return which other process has the node open, as "python3 (1234)"; empty if none that this user may look into."""
     wanted = os.path.realpath(node)
-    for pid in os.listdir("/proc"):
-        if pid.isdigit() and int(pid) != os.getpid() and wanted in _open_files(pid):
-            with open("/proc/{}/comm".format(pid), errors="replace") as file:
-                return "{} ({})".format(file.read().strip(), pid)
+    for pid in _listed("/proc") if node else []:
+        files = os.path.join("/proc", pid, "fd")
+        if pid.isdigit() and int(pid) != os.getpid() and any(_target(os.path.join(files, name)) == wanted for name in _listed(files)):
+            return "{} ({})".format(_text(os.path.join("/proc", pid, "comm")), pid)
     return ""
 
 
@@ -81,13 +81,7 @@ def packages() -> Dict[str, str]:
 
 def _attribute(place: str, name: str) -> str:
     """A USB device's attribute, empty where it has none."""
-    if not USB_PATH.fullmatch(place):
-        return ""
-    try:
-        with open(os.path.join(ROOT, "sys/bus/usb/devices", place, name), errors="replace") as file:
-            return file.read(64).strip()
-    except OSError:
-        return ""
+    return _text(os.path.join(ROOT, "sys/bus/usb/devices", place, name)) if USB_PATH.fullmatch(place) else ""
 
 
 def _listed(folder: str) -> List[str]:
@@ -97,12 +91,17 @@ def _listed(folder: str) -> List[str]:
         return []
 
 
-def _open_files(pid: str) -> List[str]:
-    folder = "/proc/{}/fd".format(pid)
-    found = []  # type: List[str]
+def _text(path: str) -> str:
+    """A short file's text; empty where it cannot be read, as what belongs to a process that has ended."""
     try:
-        for name in os.listdir(folder):
-            found.append(os.readlink(os.path.join(folder, name)))
-    except OSError:  # it is another user's, or has ended
-        pass
-    return found
+        with open(path, errors="replace") as file:
+            return file.read(64).strip()
+    except OSError:
+        return ""
+
+
+def _target(link: str) -> str:
+    try:
+        return os.readlink(link)
+    except OSError:
+        return ""

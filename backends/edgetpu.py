@@ -54,7 +54,7 @@ class EdgeTpuSession(litert.LitertSession):
         """
         told, packages = super().details(), coral.packages()
         told.update(operations=told["edgetpu_subgraphs"] + told["cpu_operations"], usb_speed_mbps=self._tpu.speed_mbps())
-        told.update(libedgetpu_packages=packages, libedgetpu=[name.rpartition("-")[2] for name in sorted(packages)])
+        told.update(libedgetpu_packages=packages, edgetpu_runtime=", ".join(name.rpartition("-")[2] for name in sorted(packages)))
         told["performance"] = _performance(told["performance"], self._tpu.device, packages)
         return told
 

@@ -257,7 +257,7 @@ def test_the_installed_library_is_recorded(
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     told = load(compiled, library).details()
     assert told["libedgetpu_packages"] == {"libedgetpu1-std": "16.0"}
-    assert (told["libedgetpu"], told["performance"]) == (["std"], "High")
+    assert (told["edgetpu_runtime"], told["performance"]) == ("std", "High")
     assert load(compiled, library, performance="Low").details()["performance"] == "Low"
     assert load(compiled, library, device="pci:0").details()["performance"] == "Max"
 
