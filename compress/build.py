@@ -20,7 +20,7 @@ from compress.original import Original, kind_of, original, reference
 from compress.quiet import quiet
 from compress.recipes import Recipe
 from compress.records import Arrays, Context, Data, Source, Variant
-from compress.techniques import FILES, Technique, Workspace, find, openvino
+from compress.techniques import FILES, Technique, Workspace, find, openvino, tensorrt_qdq
 from compress.verify import MAX_ACCURACY_DROP, accuracy, drift, verify
 
 __all__ = ["Context", "Data", "Source", "Variant", "build"]
@@ -183,6 +183,9 @@ def _apply(job: _Job, path: Path) -> tuple[Path, int, list[str]]:
         np.random.seed(SEED)  # the libraries draw from the global generator, if at all
         if job.format == "openvino":
             path = openvino.convert(path, _new_folder(work / "converted"))
+        elif job.format == "tensorrt":
+            fitted = tensorrt_qdq.fit(path, _new_folder(work / "converted"))
+            path, notes = fitted.path, [*fitted.notes]
         baseline_bytes = sum(path.with_name(name).stat().st_size for name in FILES[job.format])
         for at, (technique, step) in enumerate(zip(job.techniques, job.recipe.steps, strict=True)):
             workspace = Workspace(_new_folder(work / f"step-{at}"), job.original.calibration, job.original.batch)

@@ -15,6 +15,7 @@ _TOOLS = {
     "onnx": ("numpy", "onnx", "onnxruntime"),
     "tflite": ("numpy", "ai-edge-litert", "litert-quantizer"),
     "openvino": ("numpy", "onnx", "onnxruntime", "openvino", "nncf"),
+    "tensorrt": ("numpy", "onnx", "onnxruntime"),
 }
 
 

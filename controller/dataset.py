@@ -62,7 +62,7 @@ def prepare(name: str, model: Model, folder: Path, say: Callable[[str], None]) -
     file, sha256 = _write(wire, folder)
     turned = tuple(feed._replace(transpose=list(transpose[feed.input])) for feed in feeds.values())
     plain = tuple(feeds.values())
-    by_format = {"onnx": plain, "openvino": plain, "tflite": turned, "edgetpu": turned}
+    by_format = {"onnx": plain, "openvino": plain, "tensorrt": plain, "tflite": turned, "edgetpu": turned}
     return Dataset(file, sha256, by_format, data, model.data is None)
 
 

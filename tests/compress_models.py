@@ -36,7 +36,7 @@ def context(folder):
 
 def run_model(path, kind, feeds):
     """The outputs of every sample, by the runtime's own calls."""
-    return {"onnx": _run_onnx, "tflite": _run_tflite, "openvino": _run_openvino}[kind](path, feeds)
+    return {"onnx": _run_onnx, "tensorrt": _run_onnx, "tflite": _run_tflite, "openvino": _run_openvino}[kind](path, feeds)
 
 
 def _run_onnx(path, feeds):

@@ -15,6 +15,7 @@ FILES = {
     "tflite": ("model.tflite",),
     "openvino": ("model.xml", "model.bin"),
     "edgetpu": ("model_edgetpu.tflite",),
+    "tensorrt": ("model.onnx",),
 }
 """The formats, and the files that an artifact of each consists of; the first one is opened."""
 
@@ -118,9 +119,9 @@ class WithoutParameters:
 
 def find(name: str, format: str) -> Technique:  # noqa: A002  (the domain's word)
     """The technique called `name` that works on `format`; raises FaultError `unsupported_op` where there is none."""
-    from compress.techniques import edgetpu_int8, onnx_float16, onnx_int8, openvino, tflite_float16, tflite_int8
+    from compress.techniques import edgetpu_int8, onnx_float16, onnx_int8, openvino, tensorrt_qdq, tflite_float16, tflite_int8
 
-    modules = (edgetpu_int8, onnx_float16, onnx_int8, openvino, tflite_float16, tflite_int8)
+    modules = (edgetpu_int8, onnx_float16, onnx_int8, openvino, tensorrt_qdq, tflite_float16, tflite_int8)
     techniques: list[Technique] = [technique for module in modules for technique in module.TECHNIQUES]
     for technique in techniques:
         if technique.name == name and format in technique.accepts:

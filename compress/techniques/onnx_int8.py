@@ -19,27 +19,8 @@ class OnnxStaticInt8(WithoutParameters):
 
     def make(self, source: Path, context: Workspace) -> Applied:
         """The quantised model; inputs and outputs stay float32."""
-        from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-
-        class Reader(CalibrationDataReader):
-            def __init__(self, feeds: Iterator[Any]) -> None:
-                self.feeds = feeds
-
-            def get_next(self) -> Any:
-                return next(self.feeds, None)
-
         prepared, notes = onnx_model.prepare(source, context.folder, PER_CHANNEL_OPSET)
-        quantised = context.folder / "quantised.onnx"
-        quantize_static(
-            prepared,
-            quantised,
-            Reader(context.batches()),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=QuantType.QInt8,
-            weight_type=QuantType.QInt8,
-        )
-        return Applied(_finish(quantised, context.folder, "QuantizeLinear", "int8 finds nothing to quantise", "use fp16"), notes)
+        return Applied(quantise(prepared, context), notes)
 
 
 class OnnxDynamicInt8(WithoutParameters):
@@ -54,6 +35,31 @@ class OnnxDynamicInt8(WithoutParameters):
         quantize_dynamic(prepared, quantised, op_types_to_quantize=DYNAMIC_OPS, per_channel=True, weight_type=QuantType.QInt8)
         why = "int8-dynamic finds no MatMul or Gemm with constant weights"
         return Applied(_finish(quantised, context.folder, "MatMulInteger", why, "use int8, which quantises convolutions too"), notes)
+
+
+def quantise(prepared: Path, context: Workspace, **settings: Any) -> Path:
+    """The model with Q/DQ pairs, weights per channel, all int8; `settings` are further ones of onnxruntime's `quantize_static`."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    class Reader(CalibrationDataReader):
+        def __init__(self, feeds: Iterator[Any]) -> None:
+            self.feeds = feeds
+
+        def get_next(self) -> Any:
+            return next(self.feeds, None)
+
+    quantised = context.folder / "quantised.onnx"
+    quantize_static(
+        prepared,
+        quantised,
+        Reader(context.batches()),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        activation_type=QuantType.QInt8,
+        weight_type=QuantType.QInt8,
+        **settings,
+    )
+    return _finish(quantised, context.folder, "QuantizeLinear", "int8 finds nothing to quantise", "use fp16")
 
 
 def _finish(quantised: Path, folder: Path, sign: str, why: str, next_step: str) -> Path:
