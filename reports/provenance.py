@@ -78,7 +78,7 @@ def _device(record: DeviceRecord) -> DeviceSheet:
 def _probe(probe: Probe) -> Sequence[tuple[str, str]]:
     return (
         ("board", f"{probe.board} ({probe.soc})" if probe.soc else probe.board),
-        ("accelerators", "; ".join(f"{one.name} {one.path}".strip() for one in probe.accelerators)),
+        ("accelerators", "; ".join(f"{one.name} at {one.path}" if one.path else one.name for one in probe.accelerators)),
         ("power mode", probe.power_mode),
         ("JetPack", next((one.details["jetpack"] for one in probe.accelerators if "jetpack" in one.details), "")),
         ("frequency governor", ", ".join(probe.governors)),

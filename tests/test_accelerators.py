@@ -1,16 +1,19 @@
 """Accelerators and power sensors, found in the fake roots of boards.py by the strings of HARDWARE.md."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import boards as fake
 import pytest
+from factory_runs import mixed_run, probe
 
 from agent import boards
 from agent.accelerators import LUXONIS, accelerators
 from agent.description import Accelerator, PowerSource
 from agent.power_sources import power_sources
 from agent.system import System
+from reports.provenance import device_sheets
 
 
 def plugged_in(root: Path) -> list[Accelerator]:
@@ -127,8 +130,9 @@ def test_an_nvidia_gpu_that_nvidia_smi_does_not_show_is_found_in_proc(tmp_path: 
 
 
 def test_a_pi_5_has_its_power_chips_rails(tmp_path: Path) -> None:
-    """The rails with both current and voltage, for the SoC's boundary; those with a voltage alone are none."""
+    """The rails with both current and voltage, for the SoC's boundary; those with one of the two alone are none."""
     fake.raspberry_pi_5(tmp_path)
+    fake.program(tmp_path, "vcgencmd", {"pmic_read_adc": fake.PMIC + "      ALONE_A current(30)=0.50000000A\n"})
     found = source(tmp_path)
     assert found == PowerSource("pi5_pmic", "soc", ["3V7_WL_SW", "3V3_SYS", "VDD_CORE"], "", {})
 
@@ -179,3 +183,21 @@ def test_a_monitors_shunt_is_told(tmp_path: Path) -> None:
     found = source(tmp_path)
     assert (found.rails, found.problem, found.boundary) == (["ina226"], "", "rail")
     assert found.details == {"chip": "ina226", "folder": "/sys/class/hwmon/hwmon0", "shunt_ohm": "0.01"}
+
+
+# The report
+
+
+def test_a_report_names_the_board_its_accelerators_and_its_mode(tmp_path: Path) -> None:
+    """The provenance of a Jetson: board with SoC, GPU, JetPack, power mode; of a device with a stick where that is plugged in."""
+    fake.jetson_nano(tmp_path)
+    stick = Accelerator("ncs2", "Neural Compute Stick 2", "2-1.3", 5000.0, "", {})
+    introduced = probe("nano")._replace(
+        board=fake.NANO, soc="tegra210", power_mode="MAXN", accelerators=[*plugged_in(tmp_path), stick], container="docker"
+    )
+    run = mixed_run()
+    (sheet,) = device_sheets(replace(run, devices={"nano": replace(run.devices["pi-a"], probe=introduced)}))
+    facts = dict(sheet.facts)
+    assert facts["board"] == f"{fake.NANO} (tegra210)"
+    assert facts["accelerators"] == "NVIDIA tegra210 GPU; Neural Compute Stick 2 at 2-1.3"
+    assert (facts["power mode"], facts["JetPack"], facts["container"]) == ("MAXN", "4.6.1", "docker")

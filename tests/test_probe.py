@@ -1,6 +1,7 @@
 """What a device is and offers, read from the fake roots of boards.py: every string of HARDWARE.md section 1."""
 
 import os
+import platform
 import sys
 from pathlib import Path
 from typing import Any
@@ -235,6 +236,14 @@ def test_removed_packages_are_not_installed(tmp_path: Path) -> None:
 def test_a_container_is_found_out(files: dict[str, str], container: str, tmp_path: Path) -> None:
     """By the marks that each leaves, and none where there are none."""
     assert host.container(System(str(fake.write(tmp_path, files)))) == container
+
+
+def test_a_root_that_pretends_to_be_a_board_does_not_hide_emulation(tmp_path: Path) -> None:
+    """Where uname says aarch64, this machine's own processor counts, whatever /proc/cpuinfo of the root says."""
+    fake.raspberry_pi_4(tmp_path)
+    emulator = "qemu-user" if platform.machine() in host.X86_MACHINES else ""
+    assert host.emulator(System(str(tmp_path)), "aarch64") == emulator
+    assert host.emulator(System(str(tmp_path)), "x86_64") == ""
 
 
 def test_pythons_are_found_once_and_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

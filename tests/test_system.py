@@ -142,6 +142,8 @@ def test_files_are_bounded_and_never_waited_for(tmp_path: Path) -> None:
     system = System(str(tmp_path))
     assert (system.line("pipe"), system.line("folder"), system.number("pipe")) == ("", "", None)
     assert len(system.content("zero", 1000)) == 1000
+    fake.write(tmp_path, {"text": "one\0two\nthree\n"})
+    assert (system.line("text"), system.items("text")) == ("one", ["one", "twothree"])
 
 
 @pytest.mark.parametrize(
