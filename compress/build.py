@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.schema import Artifact, FaultError, ModelFile, SchemaError, decode, dump, fingerprint, load
+from agent.schema import Artifact, Fault, FaultError, ModelFile, SchemaError, decode, dump, fingerprint, load
 from compress import cache, edgetpu, inspect, provenance
 from compress.original import Original, kind_of, original, reference
 from compress.quiet import quiet
@@ -79,13 +79,18 @@ def _faults(source: Source, format: str) -> Generator[None]:  # noqa: A002
 
 
 def _compiled(plain: Variant, recipe: Recipe, context: Context) -> Variant:
-    """The verified int8 TFLite variant `plain` compiled for the Edge TPU, kept by its content and the compiler's version."""
-    started, before = time.perf_counter(), _manifest(plain.folder)
-    step = edgetpu.plan(plain.folder / FILES["tflite"][0], context)
-    folder = context.cache / "variants" / fingerprint({"parent": plain.folder.name, "compiler": step.compiler.version})
+    """The verified int8 TFLite variant `plain` compiled for the Edge TPU, anew by another version of the compiler.
+
+    Where there is no compiler, such as a compile host that is off, what was compiled before is still good.
+    """
+    started, before, compiler = time.perf_counter(), _manifest(plain.folder), context.edgetpu_compiler
+    folder = context.cache / "variants" / fingerprint({"format": "edgetpu", "parent": plain.folder.name})
+
+    def is_current(folder: Path) -> bool:
+        return _is_whole(folder) and (isinstance(compiler, Fault) or _manifest(folder)["edgetpu"]["version"] == compiler.version)
 
     def make(partial: Path) -> None:
-        told, notes = edgetpu.compile_to(partial / FILES["edgetpu"][0], step)
+        told, notes = edgetpu.compile_to(partial / FILES["edgetpu"][0], plain.folder / FILES["tflite"][0], compiler)
         artifact = _artifact(partial, "edgetpu")
         size_bytes = artifact.files[0].size_bytes
         manifest = {
@@ -100,7 +105,7 @@ def _compiled(plain: Variant, recipe: Recipe, context: Context) -> Variant:
         }
         (partial / "manifest.json").write_text(json.dumps(manifest, indent=1, allow_nan=False))
 
-    cache.once(folder, _is_whole, make)
+    cache.once(folder, is_current, make)
     return Variant(_artifact(folder, "edgetpu"), folder, _manifest(folder))
 
 

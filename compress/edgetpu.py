@@ -1,30 +1,22 @@
 """The last step to an Edge TPU artifact: an int8 TFLite model, verified already, goes through edgetpu_compiler and is checked."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from agent.schema import Fault, FaultError
-from compress import edgetpu_log, edgetpu_mapping, tflite_model
+from compress import edgetpu_log, tflite_model
 from compress.edgetpu_log import MAPPED, Compilation
-from compress.edgetpu_mapping import Prediction
+from compress.edgetpu_mapping import Prediction, predict
 from compress.recipes import Recipe, Step
-from compress.records import Compiler, Context
+from compress.records import Compiler
 from compress.tflite_model import Table, indices, type_name
 
 CUSTOM_OP = b"edgetpu-custom-op"
 """What the operations on the Edge TPU become in a compiled file."""
 
 MAX_ROWS_NOTED = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A model to compile, the compiler to do it, and what should come of it."""
-
-    model: Path
-    compiler: Compiler
-    prediction: Prediction
+MAX_CHARACTERS = 400
 
 
 def refusal(recipe: Recipe) -> Fault | None:
@@ -42,30 +34,32 @@ def uncompiled(recipe: Recipe) -> Recipe:
     return Recipe(recipe.name, (*recipe.steps[:-1], Step("int8-edgetpu", recipe.steps[-1].params)))
 
 
-def plan(model: Path, context: Context) -> Plan:
-    """What will be done with the model; without a compiler raises FaultError `compile_fail` that tells what would map."""
-    prediction = edgetpu_mapping.predict(tflite_model.read(model))
-    compiler = context.edgetpu_compiler
-    if isinstance(compiler, Fault):
-        raise FaultError(compiler.code, f"{compiler.message}; {prediction}", compiler.next, compiler.phase)
-    return Plan(model, compiler, prediction)
+def compile_to(target: Path, model: Path, compiler: Compiler | Fault) -> tuple[dict[str, Any], list[str]]:
+    """Writes the compiled model; gives what the manifest tells of it, and notes.
 
-
-def compile_to(target: Path, step: Plan) -> tuple[dict[str, Any], list[str]]:
-    """Writes the compiled model; gives what the manifest tells of it, and notes. Raises FaultError `compile_fail` with the reason."""
+    Raises FaultError `compile_fail` with the reason, which is `compiler` where there is none, and with what is predicted to map.
+    """
+    prediction = predict(tflite_model.read(model))
     try:
-        run = step.compiler.run(step.model)
-        compilation = edgetpu_log.parse(run.output, run.log, run.status)
-        if not compilation.operations_on_edgetpu:
-            raise _fault("it maps no operation to the Edge TPU", "run the .tflite on the CPU, or export it without the first operation")
-        if run.model is None:
-            raise _fault("it says that it compiled the model, but there is none", "look for free space where it runs")
-        target.write_bytes(run.model)
-        _check(target, step.model)
+        if isinstance(compiler, Fault):
+            raise FaultError(compiler.code, compiler.message, compiler.next, compiler.phase)
+        compilation = _compile(target, model, compiler)
     except FaultError as error:
-        raise FaultError(error.fault.code, f"{error.fault.message}; {step.prediction}", error.fault.next, error.fault.phase) from error
-    told = {"compiled_on": step.compiler.where, **asdict(compilation), "predicted": asdict(step.prediction)}
-    return told, _notes(compilation, step.prediction)
+        raise FaultError(error.fault.code, f"{error.fault.message}; {prediction}", error.fault.next, error.fault.phase) from error
+    told = {"compiled_on": compiler.where, **asdict(compilation), "version": compiler.version, "predicted": asdict(prediction)}
+    return told, _notes(compilation, prediction)
+
+
+def _compile(target: Path, model: Path, compiler: Compiler) -> Compilation:
+    run = compiler.run(model)
+    compilation = edgetpu_log.parse(run.output, run.log, run.status)
+    if not compilation.operations_on_edgetpu:
+        raise _fault("it maps no operation to the Edge TPU", "run the .tflite on the CPU, or export it without the first operation")
+    if run.model is None:
+        raise _fault("it says that it compiled the model, but there is none", "look for free space where it runs")
+    target.write_bytes(run.model)
+    _check(target, model)
+    return compilation
 
 
 def _check(compiled: Path, plain: Path) -> None:
@@ -111,4 +105,4 @@ def _notes(compilation: Compilation, prediction: Prediction) -> list[str]:
 
 
 def _fault(message: str, mend: str) -> FaultError:
-    return FaultError("compile_fail", f"edgetpu_compiler: {message}", mend, "compile")
+    return FaultError("compile_fail", f"edgetpu_compiler: {message[:MAX_CHARACTERS]}", mend, "compile")

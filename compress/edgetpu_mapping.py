@@ -99,7 +99,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class _Operation:
-    """An operator with its tensors, None for an input that is left out."""
+    """An operator with its tensors, None for an input that is left out; for a DEQUANTIZE the name of what it feeds, if anything."""
 
     model: Table
     name: str
@@ -107,6 +107,7 @@ class _Operation:
     inputs: list[Table | None]
     outputs: list[Table]
     options: Any
+    feeds: str
 
     def is_constant(self, tensor: Table) -> bool:
         return constant(self.model, tensor) is not None
@@ -134,18 +135,21 @@ def predict(model: Table) -> Prediction:
 
 
 def _operations(model: Table) -> list[_Operation]:
-    graph = model.subgraphs[0]
-    return [
-        _Operation(
-            model,
-            operator_name(model, operator),
-            model.operatorCodes[operator.opcodeIndex].version,
-            [None if at == -1 else graph.tensors[at] for at in indices(operator.inputs)],
-            [graph.tensors[at] for at in indices(operator.outputs) if at != -1],
-            operator.builtinOptions,
-        )
-        for operator in graph.operators
-    ]
+    return [_operation(model, model.subgraphs[0], operator) for operator in model.subgraphs[0].operators]
+
+
+def _operation(model: Table, graph: Table, operator: Table) -> _Operation:
+    name, outputs = operator_name(model, operator), indices(operator.outputs)
+    users = (other for other in graph.operators if name == "DEQUANTIZE" and not set(outputs).isdisjoint(indices(other.inputs)))
+    return _Operation(
+        model,
+        name,
+        model.operatorCodes[operator.opcodeIndex].version,
+        [None if at == -1 else graph.tensors[at] for at in indices(operator.inputs)],
+        [graph.tensors[at] for at in outputs if at != -1],
+        operator.builtinOptions,
+        next((operator_name(model, user) for user in users), ""),
+    )
 
 
 def _judge(operation: _Operation) -> tuple[str, str]:
@@ -155,6 +159,10 @@ def _judge(operation: _Operation) -> tuple[str, str]:
         if reason:
             return status, reason
     return log.MAPPED, ""
+
+
+def _leaves_int8(operation: _Operation) -> str:
+    return f"{operation.feeds or 'the output'} after it is float" if operation.name == "DEQUANTIZE" else ""
 
 
 def _is_unknown(operation: _Operation) -> str:
@@ -217,6 +225,7 @@ def _is_limited(operation: _Operation) -> str:
 
 
 _RULES: tuple[tuple[str, Callable[[_Operation], str]], ...] = (
+    (log.DATA_TYPE, _leaves_int8),
     (log.UNSUPPORTED, _is_unknown),
     (log.VERSION, _is_too_new),
     (log.UNSPECIFIED, _is_dynamic),

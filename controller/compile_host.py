@@ -36,7 +36,7 @@ def find(hosts: Sequence[Device]) -> Compiler | Fault:
             refusals.append(f"{place.name}: {error.fault.message}")
     if not refusals:
         return NO_COMPILER
-    return NO_COMPILER._replace(message=f"no {PROGRAM} answers ({'; '.join(refusals)})")
+    return NO_COMPILER._replace(message=f"no {PROGRAM} answers ({'; '.join(refusals)})", next=f"mend that, or {NO_COMPILER.next}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from sshd import Sshd, require_sshd
 import backends
 from agent.schema import Fault, FaultError, Workload
 from compress import edgetpu_log, edgetpu_mapping, recipes, tflite_model
-from compress.build import Context, Source, build
+from compress.build import Context, Data, Source, build
 from compress.edgetpu_mapping import predict
 from compress.recipes import Recipe, Step
 from compress.records import NO_COMPILER
@@ -57,8 +57,8 @@ def int8_of(path, folder, data=None):
     return build(Source("small", None, path), FULL_INT8, "tflite", data or random_data(), context(folder)).folder / "model.tflite"
 
 
-def write_partial(path):
-    """A convolution, a HARD_SWISH, which no Edge TPU computes, a RESHAPE and a dense layer."""
+def write_partial(path, middle="HARD_SWISH"):
+    """A convolution, a HARD_SWISH, which no Edge TPU computes (or a PRELU, which stays float), a RESHAPE and a dense layer."""
     rng = np.random.default_rng(0)
     builder = Flatbuffer()
     image, swished = builder.tensor("image", [1, SIDE, SIDE, 1]), builder.tensor("swished", [1, SIDE, SIDE, 4])
@@ -67,7 +67,8 @@ def write_partial(path):
     kernel = builder.tensor("kernel", [4, 3, 3, 1], rng.standard_normal((4, 3, 3, 1)).astype(np.float32))
     options = schema.Conv2DOptionsT(padding=0, strideW=1, strideH=1, dilationHFactor=1, dilationWFactor=1)
     builder.operator("CONV_2D", [image, kernel, builder.tensor("bias", [4], np.zeros(4, np.float32))], [conv], options, 1)
-    builder.operator("HARD_SWISH", [conv], [swished])
+    slopes = [builder.tensor("slopes", [1, 1, 4], np.full((1, 1, 4), 0.1, np.float32))] if middle == "PRELU" else []
+    builder.operator(middle, [conv, *slopes], [swished])
     shape = builder.tensor("shape", [2], np.array([1, SIDE * SIDE * 4], np.int32))
     builder.operator("RESHAPE", [swished, shape], [flat])
     dense = builder.tensor("dense", [10, SIDE * SIDE * 4], (rng.standard_normal((10, SIDE * SIDE * 4)) / 24).astype(np.float32))
@@ -142,6 +143,44 @@ def test_operator_versions_are_as_low_as_the_options_allow(tmp_path):
     bare.inputs = bare.inputs[:2]
     lower_versions(model)
     assert model.operatorCodes[bare.opcodeIndex].version == 6
+
+
+@pytest.mark.parametrize("activation", ["RELU", "RELU6", "RELU_N1_TO_1"])
+def test_a_fused_activation_goes_where_the_output_range_clips_alike(tmp_path, activation):
+    """TRANSPOSE_CONV 4 is more than the compiler takes: without its ReLU it is 3, and gives bit for bit the same; others stay."""
+    path = write_transposed(tmp_path / "m.tflite", getattr(schema.ActivationFunctionType, activation))
+    data = Data({"image": small_images(20, 1)}, {"image": small_images(40, 2)}, None, {"image": (0, 2, 3, 1)})
+    model = tflite_model.read(int8_of(path, tmp_path, data))
+    operator = model.subgraphs[0].operators[0]
+    dropped = activation != "RELU_N1_TO_1"
+    assert operator.builtinOptions.fusedActivationFunction == (0 if dropped else schema.ActivationFunctionType.RELU_N1_TO_1)
+    assert model.operatorCodes[operator.opcodeIndex].version == (3 if dropped else 4)
+    assert predict(model).mapped == dropped
+    without, fused = tmp_path / "without.tflite", tmp_path / "fused.tflite"
+    tflite_model.write(model, without)
+    operator.builtinOptions.fusedActivationFunction = getattr(schema.ActivationFunctionType, activation)
+    model.operatorCodes[operator.opcodeIndex].version = 4
+    tflite_model.write(model, fused)
+    feeds = {"image": small_images(20, 3).transpose(0, 2, 3, 1)}
+    ours, theirs = run_model(without, "tflite", feeds), run_model(fused, "tflite", feeds)
+    assert np.array_equal(ours["logits"], theirs["logits"])
+
+
+def small_images(count, seed):
+    return np.random.default_rng(seed).standard_normal((count, 1, 4, 4)).astype(np.float32) * 3
+
+
+def write_transposed(path, activation):
+    """A transposed convolution with bias and a fused activation."""
+    builder = Flatbuffer()
+    image, logits = builder.tensor("image", [1, 4, 4, 1]), builder.tensor("logits", [1, 8, 8, 2])
+    shape = builder.tensor("shape", [4], np.array([1, 8, 8, 2], np.int32))
+    kernel = builder.tensor("kernel", [2, 2, 2, 1], np.random.default_rng(0).standard_normal((2, 2, 2, 1)).astype(np.float32))
+    bias = builder.tensor("bias", [2], np.array([0.5, -0.5], np.float32))
+    options = schema.TransposeConvOptionsT(padding=0, strideW=2, strideH=2, fusedActivationFunction=activation)
+    builder.operator("TRANSPOSE_CONV", [shape, kernel, image, bias], [logits], options, schema.BuiltinOptions.TransposeConvOptions)
+    builder.model.operatorCodes[-1].version = 4
+    return builder.save(path, [image], [logits])
 
 
 @pytest.mark.parametrize("recipe", ["fp32", "fp16", "int8-dynamic"])
@@ -251,8 +290,15 @@ def test_a_compiled_model_is_reused_until_model_or_compiler_changes(tmp_path, in
     assert len(runs) == 1
     newer = make(path, tmp_path, replace(counting, version="17.0.1"))
     assert len(runs) == 2
-    assert newer.folder != first.folder
+    assert (first.manifest["edgetpu"]["version"], newer.manifest["edgetpu"]["version"]) == ("16.0.384591198", "17.0.1")
     assert newer.artifact == first.artifact
+
+
+def test_what_was_compiled_before_is_good_while_there_is_no_compiler(tmp_path, install):
+    """A compile host that is off keeps no run from being resumed."""
+    path = write_tflite(tmp_path / "m.tflite")
+    first = make(path, tmp_path, install())
+    assert make(path, tmp_path, NO_COMPILER) == first
 
 
 @pytest.fixture
@@ -359,6 +405,12 @@ def test_what_follows_a_refused_operation_is_predicted_for_the_cpu(tmp_path):
         ("RESHAPE", edgetpu_log.ONE_SUBGRAPH),
         ("FULLY_CONNECTED", edgetpu_log.ONE_SUBGRAPH),
     ]
+
+
+def test_an_operation_that_stays_float_is_named(tmp_path):
+    """Not only the DEQUANTIZE before it."""
+    model = tflite_model.read(int8_of(write_partial(tmp_path / "m.tflite", "PRELU"), tmp_path))
+    assert "DEQUANTIZE (operation 2) does not because PRELU after it is float" in str(predict(model))
 
 
 def test_of_a_float_model_nothing_is_predicted_to_map(tmp_path):

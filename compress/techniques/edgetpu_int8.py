@@ -20,6 +20,11 @@ VERSIONS = {
 }
 """The version that an int8 operator needs at least, from tensorflow/lite/tools/versioning/op_version.cc."""
 
+WITHOUT_ACTIVATION = ("AVERAGE_POOL_2D", "CONCATENATION", "MAX_POOL_2D", "TRANSPOSE_CONV")
+"""The operators that the compiler takes without a fused activation only."""
+
+RELU6_MAX = 6.001  # scales are float32
+
 
 class EdgetpuInt8(WithoutParameters):
     """int8 with int8 inputs and outputs, int32 biases, per-tensor dense weights, fixed shapes, and the lowest operator versions."""
@@ -30,10 +35,34 @@ class EdgetpuInt8(WithoutParameters):
         applied = quantise(source, context, static=True, float_ends=False)
         model = tflite_model.read(applied.path)
         _fix_shapes(model)
+        drop_implied_activations(model)
         lower_versions(model)
         target = context.folder / FILES["tflite"][0]
         tflite_model.write(model, target)
         return Applied(target, applied.notes)
+
+
+def drop_implied_activations(model: Table) -> None:
+    """Removes fused ReLU and ReLU6 that compiler 16.0 does not take, where the range of the int8 output clips the same values."""
+    from ai_edge_litert.schema_py_generated import ActivationFunctionType
+
+    for graph in model.subgraphs:
+        for operator in graph.operators:
+            fused = getattr(operator.builtinOptions, "fusedActivationFunction", ActivationFunctionType.NONE)
+            if operator_name(model, operator) not in WITHOUT_ACTIVATION or not fused:
+                continue
+            lowest, highest = _range(graph.tensors[operator.outputs[0]])
+            is_relu6 = fused == ActivationFunctionType.RELU6 and highest <= RELU6_MAX
+            if lowest == 0.0 and (fused == ActivationFunctionType.RELU or is_relu6):
+                operator.builtinOptions.fusedActivationFunction = ActivationFunctionType.NONE
+
+
+def _range(tensor: Table) -> tuple[float, float]:
+    """The smallest and largest value that an int8 tensor can have."""
+    if type_name(tensor) != "INT8" or not _scale(tensor):
+        return float("-inf"), float("inf")
+    zero_point = int(tensor.quantization.zeroPoint[0])
+    return _scale(tensor) * (-128 - zero_point), _scale(tensor) * (127 - zero_point)
 
 
 def lower_versions(model: Table) -> None:
