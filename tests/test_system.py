@@ -102,6 +102,8 @@ def test_a_mount_that_cannot_hold_runtimes_is_a_problem(options: str, problem: s
         'mount -t tmpfs -o "$1" tmpfs "$2"; case "$1" in size=*) head -c 4096 /dev/zero > "$2/full";; esac; exec "$3" -c "$4" "$2" "$5"'
     )
     unshare = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
+    if os.environ.get("CI") != "true" and subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this user may not mount anything, not even for itself")
     source_folder = str(Path(storage.__file__).parents[1])
     argv = [*unshare, "sh", "-ec", mounting, "sh", options, str(tmp_path), sys.executable, code, source_folder]
     assert subprocess.run(argv, capture_output=True, text=True, check=True).stdout == problem + "\n"
