@@ -12,7 +12,7 @@ BOARDS = (
     ("Jetson", "jetson"),
     ("i.MX8MQ Phanbell", "coral-dev-board"),
 )
-ACCELERATORS = {name: name for name in ("ncs2", "coral-usb", "coral-pcie", "coral-dev-board")} | {"jetson-gpu": "jetson"}
+ACCELERATORS = ("ncs2", "coral-usb", "coral-pcie", "coral-dev-board")
 STICKS = ("ncs2", "coral-usb")
 USB3_MBPS = 5000
 
@@ -32,10 +32,10 @@ class Candidate:
 
 def candidates(probe: Probe) -> tuple[Candidate, ...]:
     """Give what the device may be entered as, the board itself before what is plugged into it; `generic` if it is nothing else."""
-    board = [Candidate(kind) for name, kind in BOARDS if name in probe.board][:1]
+    boards = [kind for name, kind in BOARDS if name in probe.board]
+    boards += ["jetson"] if any(each.kind == "jetson-gpu" for each in probe.accelerators) else []
     plugged = [_candidate(each) for each in probe.accelerators if each.kind in ACCELERATORS]
-    found = (*board, *(each for each in plugged if each.port or each.kind not in [one.kind for one in board]))
-    return tuple(dict.fromkeys(found)) or (Candidate("generic"),)
+    return tuple(dict.fromkeys([*map(Candidate, boards[:1]), *plugged])) or (Candidate("generic"),)
 
 
 def choose(found: Collection[Candidate], kind: str, taken: Collection[str]) -> Candidate:
@@ -47,4 +47,4 @@ def choose(found: Collection[Candidate], kind: str, taken: Collection[str]) -> C
 
 def _candidate(accelerator: Accelerator) -> Candidate:
     is_port = accelerator.kind in STICKS and re.fullmatch(r"\d+-\d+(\.\d+)*", accelerator.path)
-    return Candidate(ACCELERATORS[accelerator.kind], accelerator.path if is_port else "", accelerator.speed_mbps if is_port else None)
+    return Candidate(accelerator.kind, accelerator.path if is_port else "", accelerator.speed_mbps if is_port else None)

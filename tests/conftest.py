@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
+from device_commands import fleetmark as fleetmark
+from device_commands import other_sshd as other_sshd
 from sshd import Sshd, require_sshd
 
 

@@ -44,11 +44,11 @@ def add(
     Shows the host key that the device presents, asks whether it is the right one, and pins it; jump hosts too. Keys and the SSH agent log
     in, never a password. Comments and order of the file stay. For scripts: --yes with --host-key.
 
+    \b
     fleetmark device add pi4-a pi@192.0.2.11 --group pis --tag room=lab2
-
-    fleetmark device add nano-a                  an alias of ~/.ssh/config
-
-    fleetmark device add coral-1 nuc-1.lab --jump lab-gw.example --kind coral-usb
+    fleetmark device add nano-a           # an alias of ~/.ssh/config
+    fleetmark device add coral-1 nuc-1.lab --jump lab-gw --kind coral-usb
+    fleetmark device add laptop --kind local
     """
     from controller import registry
     from controller import trust as trusting
@@ -191,7 +191,7 @@ def _summary(probe: "Probe") -> list[str]:
 def _remarks(choice: "Candidate", found: "tuple[Candidate, ...]") -> list[str]:
     from controller import kinds
 
-    others = [str(each) for each in found if each != choice]
+    others = [str(each) for each in found if each != choice and each.kind != "generic"]
     remarks = [f"entered as {choice}"]
     remarks += [f"it could also be, under a name of its own: {'; '.join(others)}"] if others else []
     if choice.kind in kinds.STICKS and not choice.port:

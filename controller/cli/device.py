@@ -75,7 +75,7 @@ def show(name: trust.Name, inventory: options.Inventory = options.INVENTORY, jso
     if json:
         stdout_json("device", {**document, "lane": lane, "sources": sources})
         return
-    rows = [[key, _shown(value), sources[key]] for key, value in _leaves(document)]
+    rows = [[key, _shown(value), sources[key]] for key, value in _leaves({"name": name, "kind": found.kind, **document})]
     stdout_table(["setting", "value", "from"], [*rows, *([f"lane.{key}", value, "worked out"] for key, value in lane.items())])
 
 

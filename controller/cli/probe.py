@@ -128,7 +128,7 @@ def _words(value: Any) -> str:
         case list():
             return ", ".join(map(_words, value))  # pyright: ignore[reportUnknownArgumentType]
         case float():
-            return f"{value:g}"
+            return f"{value:.10g}"
         case _:
             return str(value)
 
