@@ -135,6 +135,9 @@ class _Lane:
             probe = session.open()
             fleet.store.set_device(fleet.run_id, DeviceRecord(device.name, device.kind, device.tags, probe))
             self._open[device.name] = session
+            expected = device.expect.power_mode
+            if expected and probe.power_mode != expected:
+                fleet.listener.say(f"{device.name}: its power mode is {probe.power_mode or 'not told'}, {expected} is expected")
             self._collect_pending(session, jobs)
             fleet.listener.phase(device.name, "", "ship")
             faults = session.ship(missing, probe)

@@ -21,7 +21,7 @@ from agent.schema import Artifact, Cell, FaultError, Feed, ModelFile, Workload, 
 from compress.records import Data
 from controller.dataset import Dataset
 from controller.fleet import Fleet, group
-from controller.inventory import AgentSettings, Device, Ssh
+from controller.inventory import AgentSettings, Device, Expect, Ssh
 from controller.profiles import Profile
 from controller.session import Job, Session
 from controller.store import Store
@@ -223,3 +223,11 @@ def test_a_run_that_goes_on_is_not_resumed(bench: Bench) -> None:
     done = subprocess.run([FLEETMARK, "run", "--resume", "held"], cwd=bench.folder, capture_output=True, text=True, timeout=60, check=False)
     os.close(held)
     assert (done.returncode, "run held is still going on" in done.stderr) == (2, True), done.stderr
+
+
+def test_a_power_mode_other_than_expected_is_said(bench: Bench) -> None:
+    """The run goes on, for the person may know better."""
+    device = bench.device.model_copy(update={"expect": Expect(power_mode="MAXN")})
+    cells = bench.measure(bench.job(), devices=[device])
+    assert "laptop: its power mode is not told, MAXN is expected" in bench.listener.news
+    assert cells["laptop"].status == "valid"
