@@ -4,11 +4,12 @@ Names, enumerators and error numbers are those of driver_types.h and cuda_runtim
 """
 
 import ctypes
+import functools
 import glob
 import os
 import sys
 from ctypes import POINTER, byref, c_char_p, c_float, c_int, c_size_t, c_void_p
-from typing import Any, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
 from agent.schema import FaultError
 
@@ -48,13 +49,16 @@ class Cuda:
         for name, types in SIGNATURES.items():
             getattr(self.library, name).argtypes = types
 
-    def function(self, name: str) -> Any:
-        """Return a function of the library; called, it returns CUDA's status, 0 for success."""
-        return getattr(self.library, name)
+    def prepared(self, name: str, *arguments: Any) -> Callable[[], int]:
+        """Return a call that is ready to be made, and made again; it returns CUDA's status, 0 for success.
+
+        The arguments are ctypes instances: a function without declared types takes them as they are, which spares a tenth of the call.
+        """
+        return functools.partial(self.library[name], *arguments)
 
     def call(self, name: str, *arguments: Any) -> None:
         """Call a function of the library and check its status."""
-        self.check(name, self.function(name)(*arguments))
+        self.check(name, getattr(self.library, name)(*arguments))
 
     def check(self, what: str, status: int) -> None:
         """Raise FaultError unless the status is 0."""

@@ -4,7 +4,6 @@ A query is what METHOD.md says: copy in, execute, copy out, synchronise. The GPU
 """
 
 import ctypes
-import functools
 import os
 from typing import Any, Callable, Dict, List, NamedTuple, Tuple
 
@@ -63,7 +62,7 @@ class TensorRtSession(Session):
 
     def _query(self) -> Callable[[], None]:
         """Return the timed call; all its arguments are made beforehand."""
-        copy, record = self._cuda.function("cudaMemcpyAsync"), self._cuda.function("cudaEventRecord")
+        prepared = self._cuda.prepared
         copies_in = []  # type: List[Callable[[], int]]
         copies_out = []  # type: List[Callable[[], int]]
         for tensor in self._tensors:
@@ -72,10 +71,10 @@ class TensorRtSession(Session):
             if tensor.is_input:
                 to, source, way = tensor.device, tensor.host, HOST_TO_DEVICE
             calls = copies_in if tensor.is_input else copies_out
-            calls.append(functools.partial(copy, to, source, size, ctypes.c_int(way), self._stream))
-        before = [*copies_in, functools.partial(record, self._begin, self._stream)]
-        after = [functools.partial(record, self._end, self._stream), *copies_out]
-        after.append(functools.partial(self._cuda.function("cudaStreamSynchronize"), self._stream))
+            calls.append(prepared("cudaMemcpyAsync", to, source, size, ctypes.c_int(way), self._stream))
+        before = [*copies_in, prepared("cudaEventRecord", self._begin, self._stream)]
+        after = [prepared("cudaEventRecord", self._end, self._stream), *copies_out]
+        after.append(prepared("cudaStreamSynchronize", self._stream))
         addresses = {tensor.spec.name: tensor.device.value or 0 for tensor in self._tensors}
         execute, failed = execution(self._context, addresses, self._stream.value or 0), self._failed
 
@@ -210,8 +209,9 @@ class TensorRtBackend(Backend):
         except OSError:
             known = b""
         built = build(runtime, logger, artifact, settings, known)
+        kept = engine_cache.write(path, built.content, built.record)
         engine_cache.write_bytes(timing, built.timing)
-        return engine_cache.write(path, built.content, built.record)
+        return kept
 
     def load(self, artifact: str, options: Dict[str, Any]) -> Session:
         """Open the engine that `prepare` returned the path of."""
