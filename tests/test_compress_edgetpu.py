@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -257,8 +258,9 @@ def test_a_prediction_that_was_wrong_is_noted(tmp_path, install):
         ("missing", "there is none"),
     ],
 )
-def test_each_way_to_fail_is_told_and_leaves_nothing(tmp_path, install, what, message):
+def test_each_way_to_fail_is_told_and_leaves_nothing(tmp_path, install, monkeypatch, what, message):
     """`compile_fail` with the reason, what to do, and what was predicted."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     fault = fault_of(write_tflite(tmp_path / "m.tflite"), tmp_path, install(what))
     assert fault.code == "compile_fail"
     assert message in fault.message
