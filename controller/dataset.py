@@ -7,7 +7,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 import compress.inspect
 from agent.feeds import prepare_array
 from agent.schema import FaultError, Feed, TensorSpec
-from compress.build import Data
+from compress.original import kind_of
+from compress.records import Data
 from controller.suite import Model
 
 RANDOM_SAMPLES = 32
 RANDOM_SEED = 20
 TFLITE_AXES = {4: (0, 2, 3, 1), 3: (0, 2, 1), 5: (0, 2, 3, 4, 1)}
+FORMATS = ("onnx", "openvino", "tensorrt", "tflite", "edgetpu")
 DYNAMIC_SIZE = 1
 
 
@@ -60,10 +62,15 @@ def prepare(name: str, model: Model, folder: Path, say: Callable[[str], None]) -
         transpose=transpose,
     )
     file, sha256 = _write(wire, folder)
-    turned = tuple(feed._replace(transpose=list(transpose[feed.input])) for feed in feeds.values())
     plain = tuple(feeds.values())
-    by_format = {"onnx": plain, "openvino": plain, "tensorrt": plain, "tflite": turned, "edgetpu": turned}
-    return Dataset(file, sha256, by_format, data, model.data is None)
+    return transposed(Dataset(file, sha256, dict.fromkeys(FORMATS, plain), data, model.data is None), transpose)
+
+
+def transposed(dataset: Dataset, transpose: Mapping[str, tuple[int, ...]]) -> Dataset:
+    """Give the dataset with these axes, by input, for what is made from the .tflite."""
+    turned = tuple(feed._replace(transpose=list(transpose[feed.input])) for feed in dataset.feeds["onnx"])
+    feeds = {name: turned if kind_of(name) == "tflite" else plain for name, plain in dataset.feeds.items()}
+    return replace(dataset, feeds=feeds, data=replace(dataset.data, transpose=transpose))
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.schema import Fault, FaultError
-from compress import original, recipes
+from compress import onnx_to_tflite, original, recipes
 from compress.build import Context, Source, Variant, build
 from compress.original import kind_of
 from compress.records import NO_COMPILER
@@ -49,10 +49,13 @@ def prepare(
     references: dict[tuple[str, str], NDArray[np.float32]] = {}
     faults: dict[Key, Fault] = {}
     variants: dict[Key, Variant] = {}
+    models = dict(models)
     for name, kind in sorted({(key[0], kind_of(key[2])) for key in wanted}):
         try:
             if name not in datasets:
                 datasets[name] = dataset.prepare(name, models[name], cache / "data", say)
+            if kind == "tflite" and models[name].tflite is None and models[name].source.suffix == ".onnx":
+                models[name], datasets[name] = _converted(name, models[name], datasets[name], context, say)
             references[name, kind] = _reference(_source(name, models[name]), kind, datasets[name], context)
         except FaultError as error:
             faults |= {key: error.fault for key in wanted if (key[0], kind_of(key[2])) == (name, kind)}
@@ -66,6 +69,15 @@ def prepare(
             variants[key] = outcome
             say(f"{' '.join(key)}: {sum(file.size_bytes for file in outcome.artifact.files):,} bytes")
     return Prepared(datasets, references, variants, faults)
+
+
+def _converted(name: str, model: Model, data: Dataset, context: Context, say: Callable[[str], None]) -> tuple[Model, Dataset]:
+    """The model with a .tflite made from its .onnx, and its data in that one's layout."""
+    say(f"{name}: there is no .tflite, converting the .onnx")
+    made = onnx_to_tflite.convert(name, model.source, data.data, context)
+    when = f"in {made.seconds:.1f} s" if made.seconds else "in an earlier run"
+    say(f"{name}: converted to TFLite {when}, SQNR {made.sqnr_db:.0f} dB against the .onnx")
+    return model.model_copy(update={"tflite": made.path}), dataset.transposed(data, made.transpose)
 
 
 def _source(name: str, model: Model) -> Source:
