@@ -14,6 +14,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import YAMLError
 from ruamel.yaml.nodes import MappingNode
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
@@ -159,7 +160,10 @@ def _flow(key: str, value: Any) -> Any:
 
 
 def _compose(text: str) -> Any:
-    return YAML().compose(text.removeprefix(BOM))
+    try:
+        return YAML().compose(text.removeprefix(BOM))
+    except YAMLError as error:  # `devices:` behind the end of a document that has none
+        raise FleetmarkError("the inventory cannot be changed safely; nothing was written", next="edit it by hand") from error
 
 
 def _child(node: Any, key: str) -> Any:

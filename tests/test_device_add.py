@@ -68,7 +68,7 @@ def test_what_cannot_be_added_is_one_error_and_leaves_the_file(fleetmark: Comman
         (2, "is not a host key", added(shared_sshd, "pi", "--host-key", "SHA256:abc")),
         (2, "--kind local is this machine", added(shared_sshd, "pi", "--kind", "local")),
         (2, "no terminal to ask at", added(shared_sshd, "pi")),
-        (2, "no terminal to ask at", added(shared_sshd, "pi", "--yes")),
+        (2, "--yes alone trusts no key", added(shared_sshd, "pi", "--yes")),
         (2, "no terminal to ask at", added(shared_sshd, "pi", "--host-key", shared_sshd.host_key)),
         (4, f"it presented {shared_sshd.host_key}, not {wrong}", added(shared_sshd, "pi", "--yes", "--host-key", wrong)),
         (4, "Connection refused", ["device", "add", "pi", f"127.0.0.1:{free_port()}", "--yes"]),

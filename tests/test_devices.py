@@ -26,8 +26,8 @@ def test_a_reinstalled_device_is_trusted_again(fleetmark: Command, sshd: Sshd, t
     sshd.start()
     new = sshd.host_key
     assert "fleetmark device trust pi4-a" in fleetmark("device", "probe", "pi4-a", code=4).err
-    for words in ((), ("--yes",), ("--host-key", new)):
-        assert "no terminal" in fleetmark("device", "trust", "pi4-a", *words, code=2).err
+    for words, said in (((), "no terminal"), (("--yes",), "--yes alone"), (("--host-key", new), "no terminal")):
+        assert said in fleetmark("device", "trust", "pi4-a", *words, code=2).err
     assert "not to be believed" in fleetmark("device", "trust", "pi4-a", "--yes", "--host-key", old, code=4).err
     assert path.read_text() == before
     done = fleetmark("device", "trust", "pi4-a", "--yes", "--host-key", new)

@@ -61,6 +61,10 @@ def test_an_edit_that_would_change_more_is_refused(tmp_path: Path) -> None:
         with pytest.raises(FleetmarkError):
             registry.remove(path, "a")
         assert path.read_text() == text
+    path.write_text("version: 1\n...\n")
+    with pytest.raises(FleetmarkError):
+        registry.add(path, {"a": {"kind": "local"}})
+    assert path.read_text() == "version: 1\n...\n"
     key = "ssh-ed25519 SHA256:" + "A" * 43
     text = f"version: 1\ndevices:\n  a: {{kind: generic, ssh: &s {{host: x, host_key: {key}}}}}\n  b: {{kind: generic, ssh: *s}}\n"
     path.write_text(text)

@@ -92,7 +92,7 @@ def judge_newcomer(meeting: "Meeting", given: Mapping[str, str], yes: bool) -> N
         advice = "find out why it changed; if you reinstalled it, give the new key by --host-key"
         raise FaultError("host_key", f"{meeting.label} is not to be believed: {meeting.refusal}", advice, "connect")
     else:
-        _confirm(meeting, "Do you trust this key?")
+        _confirm(meeting, "Do you trust this key?", yes)
 
 
 def consent(question: str, without: str) -> None:
@@ -126,7 +126,7 @@ def _judge(meeting: "Meeting", old: Mapping[str, str | None], given: Mapping[str
     if meeting.field in given:
         _accept(meeting, given, yes)
     else:
-        _confirm(meeting, "Do you trust the presented key from now on?")
+        _confirm(meeting, "Do you trust the presented key from now on?", yes)
 
 
 def _before(meeting: "Meeting", old: Mapping[str, str | None]) -> "Pinned | Known":
@@ -161,12 +161,16 @@ def _accept(meeting: "Meeting", given: Mapping[str, str], yes: bool) -> None:
         stderr_text(f"  {'the inventory pins it' if meeting.pinned else 'known_hosts has it'}")
 
 
-def _confirm(meeting: "Meeting", question: str) -> None:
+def _confirm(meeting: "Meeting", question: str, yes: bool) -> None:
     from agent.schema import FaultError
+    from controller.errors import FleetmarkError
 
     if not meeting.field:
         why = f"{meeting.label} has a key that known_hosts does not have, and only the last jump host's can be pinned"
         raise FaultError("host_key", why, "compare its key, then log in there once by ssh", "connect")
     option = "--" + meeting.field.replace("_", "-")
     stderr_text("  compare it with what this says there: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub")
-    consent(question, f'compare the key, then: --yes {option} "{meeting.key.pin}"')
+    without = f'compare the key, then: --yes {option} "{meeting.key.pin}"'
+    if yes:
+        raise FleetmarkError("--yes alone trusts no key that nobody knows; nothing was written", next=without)
+    consent(question, without)
