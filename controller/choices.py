@@ -13,7 +13,7 @@ from controller.inventory import BACKENDS, check_backend
 from controller.strict import Record, quoted
 from controller.targets import PROCESSOR
 
-_KINDS = {int: "a whole number from 1", str: "text", list: "a list"}
+_KINDS = {int: "a whole number from 1", str: "text", list: "a list", bool: "true or false"}
 
 
 def _named(value: object) -> object:
@@ -55,7 +55,7 @@ def _unknown(key: str, known: Mapping[str, type]) -> str:
 
 
 def _wrong(key: str, value: object, kind: type) -> str:
-    fits = type(value) is kind and (not isinstance(value, int) or value >= 1)
+    fits = type(value) is kind and (value is False or not isinstance(value, int) or value >= 1)
     return "" if fits else f"`{key}`: {_KINDS[kind]} expected"
 
 

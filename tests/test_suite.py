@@ -66,6 +66,13 @@ def test_every_key_of_the_format_is_taken(load: Load, tmp_path: Path) -> None:
     assert (read.devices, read.profile, read.launches) == (("all",), "standard", 5)
 
 
+@pytest.mark.parametrize("said", [True, False])
+def test_an_option_may_be_true_or_false(load: Load, said: bool) -> None:
+    """Either way."""
+    read = load(with_line(f"backends: [{{name: tensorrt, options: {{profile: {str(said).lower()}}}}}]"))
+    assert dict(read.backends[0].options) == {"profile": said}
+
+
 def test_a_suite_needs_little(load: Load) -> None:
     """A model and a recipe do: every device, every backend, single_stream, as many launches as the profile says."""
     read = load(with_line("profile: quick"))
@@ -122,6 +129,7 @@ MISTAKES = [
     ("backends: [{name: tflite, options: {thread: 4}}]", "thread", "unknown option `thread`: did you mean `threads`?"),
     ("backends: [{name: tflite, options: {threads: 0}}]", "0", "`threads`: a whole number from 1 expected"),
     ("backends: [{name: tflite, options: {threads: true}}]", "true", "`threads`: a whole number from 1 expected"),
+    ("backends: [{name: tensorrt, options: {profile: 3}}]", "3", "`profile`: true or false expected"),
     ("backends: [{name: onnxruntime, options: {providers: CPU}}]", "CPU", "`providers`: a list expected"),
     ("backends: [{name: auto, options: {providers: [a]}}]", "providers", "unknown option `providers`: known here: runtime, threads"),
     ("backends: [{nam: tflite, name: tflite}]", "nam:", "unknown key `nam`: did you mean `name`?"),
