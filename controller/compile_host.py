@@ -51,7 +51,7 @@ class _Place:
 
     def version(self) -> str:
         with self._connected() as transport:
-            status, output = self._call(transport, ["--version"], SHORT_S)
+            status, output = _call(transport, ["--version"], SHORT_S)
         if status == 127:
             raise FaultError("compile_fail", f"no {PROGRAM} on the PATH", NO_COMPILER.next)
         return edgetpu_log.version(output)
@@ -71,7 +71,7 @@ class _Place:
         try:
             source = posixpath.join(folder, "model.tflite")
             transport.put(model, source)
-            status, output = self._call(transport, ["-s", "-o", folder, source], COMPILE_S)
+            status, output = _call(transport, ["-s", "-o", folder, source], COMPILE_S)
             log = _fetch(transport, posixpath.join(folder, "model_edgetpu.log"), MAX_TEXT_BYTES) or b""
             compiled = _fetch(transport, posixpath.join(folder, "model_edgetpu.tflite"), MAX_MODEL_BYTES)
             return CompilerRun(status, output, log.decode("utf-8", "replace"), compiled)
@@ -89,10 +89,11 @@ class _Place:
         root = self.host.agent.cache_dir
         return posixpath.join(transport.home(), root[2:]) if root.startswith("~/") else root
 
-    def _call(self, transport: Transport, arguments: list[str], timeout_s: float) -> tuple[int, str]:
-        """The exit status, and what it printed on both streams."""
-        done = transport.run([PROGRAM, *arguments], timeout_s=timeout_s, max_bytes=MAX_TEXT_BYTES)
-        return done.status, done.stdout.decode("utf-8", "replace") + "\n" + done.stderr_tail
+
+def _call(transport: Transport, arguments: list[str], timeout_s: float) -> tuple[int, str]:
+    """The compiler's exit status, and what it printed on both streams."""
+    done = transport.run([PROGRAM, *arguments], timeout_s=timeout_s, max_bytes=MAX_TEXT_BYTES)
+    return done.status, done.stdout.decode("utf-8", "replace") + "\n" + done.stderr_tail
 
 
 def _fetch(transport: Transport, path: str, max_bytes: int) -> bytes | None:
