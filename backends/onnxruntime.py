@@ -29,10 +29,11 @@ class OnnxRuntimeSession(Session):
         self._runtime, self._session, self._told = runtime, session, told
         self._inputs = [_spec(value) for value in session.get_inputs()]
         self._outputs = [_spec(value) for value in session.get_outputs()]
+        self._bound = sorted(self._outputs, key=lambda spec: -1 in spec.shape)  # as they are bound: those of open shape with the feeds
         self._held = {}  # type: Dict[str, Any]
         self._binding = session.io_binding()
         self.infer = functools.partial(session.run_with_iobinding, self._binding)
-        for spec in self._outputs:
+        for spec in self._bound:
             if -1 not in spec.shape:
                 self._binding.bind_ortvalue_output(spec.name, runtime.OrtValue.ortvalue_from_shape_and_type(spec.shape, spec.dtype))
 
@@ -51,7 +52,7 @@ class OnnxRuntimeSession(Session):
                 held = self._held[spec.name] = numpy.empty(feed.shape, spec.dtype)
                 self._binding.bind_input(spec.name, "cpu", 0, held.dtype.type, held.shape, held.ctypes.data)
             numpy.copyto(held, feed)
-        for spec in self._outputs:
+        for spec in self._bound:
             if -1 in spec.shape:
                 self._binding.bind_output(spec.name, "cpu")
 
@@ -59,7 +60,8 @@ class OnnxRuntimeSession(Session):
         """Return copies of the outputs by name."""
         import numpy
 
-        return {spec.name: numpy.array(value) for spec, value in zip(self._outputs, self._binding.copy_outputs_to_cpu())}
+        found = {spec.name: value for spec, value in zip(self._bound, self._binding.copy_outputs_to_cpu())}
+        return {spec.name: numpy.array(found[spec.name]) for spec in self._outputs}
 
     def details(self) -> Dict[str, Any]:
         """Return the effective settings; `fallback` names the providers that were asked for and are not used; 0 threads: its own choice."""

@@ -107,6 +107,22 @@ def test_onnxruntime_outputs_may_change_shape_with_the_data(tmp_path: Path) -> N
     assert run(session, x=np.array([1, 1, 1], np.float32))["y"].tolist() == [[0, 1, 2]]
 
 
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_outputs_keep_names_and_order_where_only_some_are_open(backend: str, tmp_path: Path) -> None:
+    """An output of open shape before one of fixed shape: each under its own name, in the model's order."""
+    value, floats = helper.make_tensor_value_info, TensorProto.FLOAT
+    nodes = [helper.make_node("Relu", ["a"], ["z"]), helper.make_node("Relu", ["b"], ["y"])]
+    path = save_onnx(
+        tmp_path / "m.onnx",
+        nodes,
+        [value("a", floats, ["n", 2]), value("b", floats, [1, 3])],
+        [value("z", floats, ["n", 2]), value("y", floats, [1, 3])],
+    )
+    outputs = run(load(path, backend), a=np.ones((2, 2), np.float32), b=np.full((1, 3), 5, np.float32))
+    assert {name: output.tolist() for name, output in outputs.items()} == {"z": [[1, 1], [1, 1]], "y": [[5, 5, 5]]}
+    assert list(outputs) == ["z", "y"]
+
+
 def test_tflite_hides_int8_inputs_and_outputs(tmp_path: Path) -> None:
     """An int8 model is fed and read as float32 by scale and zero point; values beyond its range are clipped."""
     session = load(tflite_model(tmp_path / "int8.tflite", int8=(0.5, 3)))
