@@ -123,12 +123,14 @@ class TensorRtSession(Session):
         return {tensor.spec.name: tensor.view.copy() for tensor in self._tensors if not tensor.is_input}
 
     def details(self) -> Dict[str, Any]:
-        """Return how the engine was built, what it takes, and its layers; the memory is the GPU's, on a Jetson the system's."""
+        """Return how the engine was built, its layers, and memory in bytes: `device_memory_bytes` is what the context takes besides
+        the engine's weights; `gpu_memory_` is the whole GPU's, on a Jetson the system's.
+        """
         engine = self._engine
         free, total = self._cuda.memory_bytes()
         told = dict(self._told, layers=engine.num_layers, gpu_memory_free_bytes=free, gpu_memory_bytes=total)
         memory_bytes = getattr(engine, "device_memory_size_v2", None)  # from 10.1, the only one from 11
-        told["accelerator_memory_bytes"] = int(engine.device_memory_size if memory_bytes is None else memory_bytes)
+        told["device_memory_bytes"] = int(engine.device_memory_size if memory_bytes is None else memory_bytes)
         told.update(self._cuda.versions())
         told["layer_names"] = layer_names(self._runtime, engine)
         return told
@@ -160,6 +162,7 @@ class TensorRtBackend(Backend):
 
     def __init__(self) -> None:
         self._ready = {}  # type: Dict[str, Tuple[Any, Any, Dict[str, Any]]]
+        self._logger = None  # type: Any # kept to the process's end, as long as TensorRT's plug-ins may use it
 
     def runtime(self, options: Dict[str, Any]) -> Tuple[Any, str, str]:
         """Import the bindings and return module, distribution and version; raises FaultError env_missing."""
@@ -191,7 +194,7 @@ class TensorRtBackend(Backend):
         sm, settings = cuda.sm(), _settings(cuda, options)
         parts = {"model": engine_cache.sha256_of(artifact), "tensorrt": version, "sm": sm, "settings": settings}
         path = os.path.join(folder, "tensorrt-{}.engine".format(engine_cache.key(parts)))
-        logger = make_logger(runtime)
+        logger = self._logger = make_logger(runtime)
         kept = engine_cache.read(path)
         engine = deserialize(runtime, logger, kept.content) if kept else None
         built = kept is None or engine is None

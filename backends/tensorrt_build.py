@@ -38,7 +38,10 @@ class Built(NamedTuple):
 
 
 def make_logger(runtime: Any) -> Any:
-    """Return a TensorRT logger that writes warnings and errors to standard error and keeps the last errors in `errors`."""
+    """Return a TensorRT logger that writes warnings and errors to standard error and keeps the last errors in `errors`.
+
+    TensorRT's own plug-ins are registered with it: some ONNX operators, such as InstanceNormalization in 8.x, are among them.
+    """
 
     class Logger(runtime.ILogger):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
@@ -51,7 +54,9 @@ def make_logger(runtime: Any) -> Any:
             if severity not in (runtime.ILogger.INFO, runtime.ILogger.VERBOSE):
                 sys.stderr.write("[TensorRT] {}\n".format(msg))
 
-    return Logger()
+    logger = Logger()
+    runtime.init_libnvinfer_plugins(logger, "")
+    return logger
 
 
 def build(runtime: Any, logger: Any, path: str, settings: Settings, timing: bytes) -> Built:
@@ -63,17 +68,19 @@ def build(runtime: Any, logger: Any, path: str, settings: Settings, timing: byte
     name, begin = os.path.basename(path), time.monotonic()
     builder = _builder(runtime, logger)
     network = builder.create_network(_network_flags(runtime))
-    _parse(runtime, logger, network, path)
+    parser = _parse(runtime, logger, network, path)
     _check_shapes(network, name)
     config = builder.create_builder_config()
     _limit_workspace(runtime, config, settings.workspace_mb)
     record = _set_precision(runtime, builder, network, config, settings.precision, name)
     _set_timing(config, timing)
     content = builder.build_serialized_network(network, config)
+    del parser  # until here: the network's weights are in its memory
     if content is None:
         raise _build_fault(name, logger.errors, settings, record["notes"])
+    known = config.get_timing_cache()
     record.update(workspace_mb=settings.workspace_mb, network_layers=network.num_layers, build_s=round(time.monotonic() - begin, 3))
-    return Built(bytes(content), record, bytes(config.get_timing_cache().serialize()))
+    return Built(bytes(content), record, bytes(known.serialize()) if known is not None else b"")
 
 
 def _builder(runtime: Any, logger: Any) -> Any:
@@ -89,12 +96,13 @@ def _network_flags(runtime: Any) -> int:
     return 0 if major >= EXPLICIT_BATCH_IS_ALL else 1 << int(runtime.NetworkDefinitionCreationFlag.EXPLICIT_BATCH)
 
 
-def _parse(runtime: Any, logger: Any, network: Any, path: str) -> None:
+def _parse(runtime: Any, logger: Any, network: Any, path: str) -> Any:
+    """Return the parser that has filled the network; raises FaultError."""
     with open(path, "rb") as file:
         content = file.read()
     parser = runtime.OnnxParser(network, logger)
     if parser.parse(content):
-        return
+        return parser
     errors = [parser.get_error(at) for at in range(parser.num_errors)]
     texts = [_parser_text(error) for error in errors] or [last_error(logger.errors) or "TensorRT cannot parse it"]
     code, remedy = "bad_model", "check the file; export or compress it again"
@@ -145,8 +153,6 @@ def _set_precision(runtime: Any, builder: Any, network: Any, config: Any, wanted
             config.set_flag(flag)
     if quantised and not getattr(builder, "platform_has_fast_int8", True):
         notes.append("this GPU has no INT8 hardware: int8 is no speed-up here")
-    if half and not getattr(builder, "platform_has_fast_fp16", True):
-        notes.append("this GPU has no fast FP16 hardware")
     if wanted == "fp32":
         config.clear_flag(flags.TF32)
     precisions = ["int8"] * quantised + ["fp16"] * half + ["fp32"]

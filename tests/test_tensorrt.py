@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from compress_models import context, example
+from compress_models import context, example, save_graph
+from onnx import helper, numpy_helper
 from tiny_models import FASHION, load, onnx_model, run
 
 from agent.schema import FaultError, TensorSpec
@@ -232,6 +233,21 @@ def test_kernel_timings_are_kept_for_the_next_build(damage: bytes, simulate: Sim
     assert timing.read_bytes() == b"timing of 10.3.0.30;x"
 
 
+def test_a_builder_without_a_timing_cache_builds_all_the_same(simulate: Simulate, tmp_path: Path) -> None:
+    """It has nothing to keep."""
+    opened(simulate(FAKE_TENSORRT_NO_TIMING="1"), onnx_model(tmp_path / "m.onnx"), tmp_path)
+    assert next(tmp_path.glob("*.timing")).read_bytes() == b""
+
+
+def test_operators_that_are_plug_ins_are_there(simulate: Simulate, tmp_path: Path) -> None:
+    """TensorRT's plug-ins are registered before anything is parsed: InstanceNormalization is one in 8.2."""
+    ones = [numpy_helper.from_array(np.ones(1, np.float32), name) for name in ("scale", "bias")]
+    node = helper.make_node("InstanceNormalization", ["image", "scale", "bias"], ["logits"])
+    model = save_graph(tmp_path / "m.onnx", [node], [1, 1, 4], [1, 1, 4], ones)
+    session = opened(simulate("8.2.1.8"), model, tmp_path)
+    assert run(session, image=np.full((1, 1, 4), 3, np.float32))["logits"].tolist() == [[[1, 1, 1, 1]]]
+
+
 def test_a_full_disk_leaves_nothing(simulate: Simulate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine that cannot be written is an OSError, and no half of it stays."""
 
@@ -334,7 +350,7 @@ def test_details_tell_engine_memory_and_layers(simulate: Simulate, tmp_path: Pat
     """Sizes in bytes, CUDA's versions, layer names cut to a bearable length; all of it JSON."""
     details = opened(simulate(), onnx_model(tmp_path / "m.onnx"), tmp_path).details()
     assert details["engine_bytes"] == next(tmp_path.glob("*.engine")).stat().st_size
-    assert (details["accelerator_memory_bytes"], details["layers"]) == (4096, 2)
+    assert (details["device_memory_bytes"], details["layers"]) == (4096, 2)
     assert details["gpu_memory_bytes"] == 3956 << 20 > details["gpu_memory_free_bytes"] > 0
     assert (details["cuda_runtime"], details["cuda_driver"]) == ("10.2", "12.6")
     assert [len(name) for name in details["layer_names"]] == [len("conv + relu"), 120]
