@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -31,6 +32,8 @@ TIMEOUT_S = 900.0
 TAIL_BYTES = 4000
 LEAST_SQNR_DB = 40.0
 """Below this the converted model is refused: float32 arithmetic in another order gives 100 dB and more."""
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 CHANNELS_LAST = {3: (0, 2, 1), 4: (0, 2, 3, 1), 5: (0, 2, 3, 4, 1)}
 
@@ -112,11 +115,20 @@ def _run_tool(name: str, content: bytes, target: Path) -> None:
         options = ["-i", str(source), "-o", str(made), "-tb", "flatbuffer_direct", *_fixed_batch(source)]
         status, said = _bounded([uv.find_uv_bin(), *tool, *options], Path(work))
         found = sorted(made.glob("*_float32.tflite"))  # its float16 file is broken
-        reason = _unknown_operators(found[0]) if status == 0 and found else said.strip().rpartition("\n")[2][-300:] or f"status {status}"
+        reason = _unknown_operators(found[0]) if status == 0 and found else _reason(status, said)
         if reason:
             remedy = "give `tflite:` in the suite, or leave the tflite and edgetpu backends out"
             raise FaultError("convert_fail", f"{name}: {TOOL} cannot convert it to TFLite: {reason}", remedy, "compress")
         shutil.move(found[0], target)
+
+
+def _reason(status: int, said: str) -> str:
+    """The last line of the output that tells of an error, else the last one, without colours and progress bars."""
+    if status == -signal.SIGKILL:
+        return f"it was killed, as it is after {TIMEOUT_S:.0f} s"
+    lines = [line.strip() for line in re.split(r"[\r\n]+", _COLOURS.sub("", said)) if line.strip()]
+    telling = [line for line in lines if "error" in line.lower()] or lines or ["it said nothing"]
+    return f"status {status}: {ascii(telling[-1])[1:-1][-300:]}"
 
 
 def _fixed_batch(onnx: Path) -> list[str]:
