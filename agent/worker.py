@@ -250,10 +250,13 @@ def _dies_with_parent() -> Callable[[], Any]:
 def environ(cache: Cache, environment: str, extra: Dict[str, str]) -> Dict[bytes, bytes]:
     """Return the environment variables of a process that runs a runtime: ours, less Python's, plus the device's and the environment.
 
-    The locale is the same everywhere: some runtimes read numbers by it, and Python 3.6 file names.
+    The locale is the same everywhere: some runtimes read numbers by it, and Python 3.6 file names. What runtimes keep in the user's cache
+    folder goes to the agent's, and onnxruntime 1.31 sends no usage data.
     """
     found = {name: value for name, value in os.environb.items() if not name.startswith(b"PYTHON")}
     found[b"LC_ALL"] = b"C.UTF-8"
+    found[b"ORT_DISABLE_TELEMETRY"] = b"1"
+    found[b"XDG_CACHE_HOME"] = found[b"CUDA_CACHE_PATH"] = os.fsencode(cache.path("prepared", "caches"))
     found.update({name.encode("utf-8"): value.encode("utf-8") for name, value in extra.items()})
     if environment:
         paths = [os.fsencode(cache.environment(environment)), found.get(b"PYTHONPATH", b"")]

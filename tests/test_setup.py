@@ -4,12 +4,13 @@ import hashlib
 import json
 import os
 import platform
+import sqlite3
 import subprocess
 import sys
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -23,7 +24,7 @@ from agent.description import Interpreter, Probe
 from agent.schema import FaultError
 from controller import environments, provision, setup
 from controller.environments import Environment, Wheel
-from controller.inventory import Device, Usb
+from controller.inventory import Device, Usb, load
 from controller.remote import Remote
 from controller.setup import Wanted
 from controller.visit import visiting
@@ -87,21 +88,20 @@ def local(cache_dir: Path, **agent: Any) -> Device:
 def test_a_second_setup_ships_nothing(lab: Lab, shared_sshd: Sshd) -> None:
     """Needs the package index. A dry run foresees what setup then ships; the runtime answers on the device; a second time ships 0 bytes."""
     agent = lab.add("board", shared_sshd)
-    words = ("board", "-b", "onnxruntime", "-b", "edgetpu")
-    foreseen = lab.setup(*words[:3], "--dry-run")["board"]["outcomes"]
-    assert [(one["state"], one["works"]) for one in foreseen] == [("missing", None)]
-    assert 10e6 < foreseen[0]["size_bytes"] < 100e6
+    device, asked = load(lab.folder / "inventory.yaml").devices["board"], [Wanted("onnxruntime")]
+    (foreseen,) = setup.foresee(device, asked, lab.cache).outcomes
+    assert (foreseen.state, foreseen.works) == ("missing", None)
     assert list((agent / "envs").iterdir()) == list((agent / "blobs").iterdir()) == []
-    first = lab.setup(*words[:3])["board"]
+    first = lab.setup("board", "-b", "onnxruntime")["board"]
     (outcome,) = first["outcomes"]
-    assert (outcome["state"], outcome["works"], outcome["runtime"]) == ("shipped", True, foreseen[0]["runtime"])
+    assert (outcome["state"], outcome["works"], outcome["runtime"]) == ("shipped", True, foreseen.runtime)
     assert outcome["devices"]
     assert first["shipped_bytes"] >= outcome["size_bytes"]
-    assert abs(outcome["size_bytes"] / foreseen[0]["size_bytes"] - 1) < 0.1
-    again = lab.run("device", "setup", *words[:3])
-    assert "board: shipped 0 bytes" in again.stderr
-    assert "is there" in again.stdout
-    assert [one["state"] for one in lab.setup(*words[:3], "--dry-run")["board"]["outcomes"]] == ["there"]
+    assert abs(outcome["size_bytes"] / foreseen.size_bytes - 1) < 0.1
+    again = setup.set_up(device, asked, "test", lab.cache, None, print)
+    assert (again.outcomes[0].state, again.outcomes[0].works) == ("there", True)
+    assert again.shipped_bytes == 0
+    assert setup.foresee(device, asked, lab.cache).outcomes[0].state == "there"
 
 
 def test_a_refused_device_does_not_keep_the_others_from_it(lab: Lab) -> None:
@@ -286,10 +286,12 @@ def test_python_3_6_measures_the_example(lab: Lab) -> None:
         unavailable("no Python 3.6.15 of pyenv")
     lab.add("nano", python=str(python))
     lab.run("run", EXAMPLE / "model.onnx", "--data", EXAMPLE / "data.npz", "-b", "onnxruntime", "--launches", 1, "-l", "nano")
-    exported = json.loads(lab.run("export", "--to", "json").stdout)
-    text = json.dumps(exported)
-    assert '"1.10.0"' in text
-    assert "3.6.15" in text
+    with closing(sqlite3.connect(lab.folder / "results" / "fleetmark.db")) as database:
+        ((status, launch),) = database.execute("select status, document from launches")
+        ((device,),) = database.execute("select document from devices")
+    assert status == "valid"
+    assert json.loads(launch)["details"]["version"] == "1.10.0"
+    assert json.loads(device)["probe"]["python"] == "3.6.15"
 
 
 # Devices that have little to offer
@@ -322,20 +324,20 @@ def fault_code(action: Callable[[], object]) -> str:
 
 
 def random_archive(path: Path, size_bytes: int) -> None:
-    """A .tar.gz with one file that cannot be compressed."""
+    """A .tar.gz with one file that is not compressed."""
     content = path.with_suffix(".bin")
     content.write_bytes(os.urandom(size_bytes))
-    with tarfile.open(path, "w:gz", compresslevel=1) as tar:
+    with tarfile.open(path, "w:gz", compresslevel=0) as tar:
         tar.add(content, "file")
 
 
 def test_a_disk_of_50_mb_is_told_and_left_as_it_was(lab: Lab, tmp_path: Path) -> None:
-    """Needs root. What has no room is refused before it is shipped; what fills the disk all the same goes again, upload and files."""
+    """Needs root and the package index. What has no room is not even shipped; what fills the disk all the same goes again, all of it."""
     with mounted(tmp_path / "small", "size=50m") as disk:
-        lab.add("board", cache_dir=str(disk / "agent"))
-        (outcome,) = lab.setup("board", "-b", "openvino", code=3)["board"]["outcomes"]
-        assert outcome["fault"]["code"] == "disk_full"
-        assert "MB are free" in outcome["fault"]["message"]
+        (outcome,) = setup.set_up(local(disk / "agent"), [Wanted("onnxruntime")], "test", lab.cache, None, print).outcomes
+        assert outcome.fault
+        assert (outcome.state, outcome.fault.code) == ("refused", "disk_full")
+        assert "MB are free" in outcome.fault.message
         archive = tmp_path / "archive.tar.gz"
         for size_bytes in (30_000_000, 60_000_000):  # no room for archive and files; none for the archive
             random_archive(archive, size_bytes)
@@ -347,11 +349,11 @@ def test_a_disk_of_50_mb_is_told_and_left_as_it_was(lab: Lab, tmp_path: Path) ->
 def test_a_read_only_home_is_told(lab: Lab, tmp_path: Path) -> None:
     """Needs root. env_missing names the folder and agent.cache_dir."""
     with mounted(tmp_path / "home", "ro") as home:
-        lab.add("board", cache_dir=str(home / ".cache/fleetmark"))
-        fault = lab.setup("board", "-b", "onnxruntime", code=3)["board"]["fault"]
-    assert fault["code"] == "env_missing"
-    assert "Read-only file system" in fault["message"]
-    assert "agent.cache_dir" in fault["next"]
+        fault = setup.set_up(local(home / ".cache/fleetmark"), [Wanted("onnxruntime")], "test", lab.cache, None, print).fault
+    assert fault
+    assert fault.code == "env_missing"
+    assert "Read-only file system" in fault.message
+    assert "agent.cache_dir" in fault.next
 
 
 FULL_TMP = """#!/bin/sh
@@ -360,19 +362,28 @@ head -c 4096 /dev/zero >/tmp/full; exec "$0" "$@"' %s "$@"
 """
 
 
-def test_a_full_tmp_is_in_nobodys_way(lab: Lab, tmp_path: Path) -> None:
-    """Needs root and the package index. With /tmp, /var/tmp and /dev/shm full a runtime is installed, and the example measured."""
+def test_a_full_tmp_is_in_nobodys_way(lab: Lab) -> None:
+    """Needs root and the package index. With /tmp, /var/tmp and /dev/shm full a runtime is installed, and answers."""
     require_root()
     with TemporaryDirectory(dir=Path.home()) as folder:
-        python = Path(folder, "python")
-        python.write_text(FULL_TMP % BARE_PYTHON)
-        python.chmod(0o755)
-        done = subprocess.run([python, "-c", "open('/tmp/x', 'w').write('x')"], capture_output=True, text=True, check=False)
-        if "No space left" not in done.stderr:
-            pytest.skip(f"/tmp cannot be filled here: {done.stderr.strip()}")
-        lab.add("board", python=str(python), cache_dir=f"{folder}/agent")
-        assert lab.setup("board", "-b", "onnxruntime")["board"]["outcomes"][0]["works"]
-        lab.run("run", EXAMPLE / "model.onnx", "-b", "onnxruntime", "--launches", 1)
+        python = script(Path(folder, "python"), FULL_TMP % BARE_PYTHON)
+        free = told(python, "import os; print([os.statvfs(path).f_bavail for path in ('/tmp', '/var/tmp', '/dev/shm')])")
+        if free != "[0, 0, 0]":
+            pytest.skip("/tmp cannot be filled here")
+        (outcome,) = setup.set_up(
+            local(Path(folder, "agent"), python=str(python)), [Wanted("onnxruntime")], "test", lab.cache, None, print
+        ).outcomes
+        assert (outcome.state, outcome.works) == ("shipped", True)
+
+
+def script(path: Path, text: str) -> Path:
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
+
+
+def told(python: Path | str, program: str) -> str:
+    return subprocess.run([python, "-c", program], capture_output=True, text=True, check=False).stdout.strip()
 
 
 A_YEAR_OFF = """
@@ -396,30 +407,28 @@ time_t time(time_t *found) {
 
 
 def test_a_clock_a_year_off_is_in_nobodys_way(lab: Lab, tmp_path: Path) -> None:
-    """Needs a C compiler and the package index. With a clock of last year a runtime is installed, answers, and measures the example."""
+    """Needs a C compiler and the package index. With a clock of last year a runtime is installed and measures the example."""
     source, library, python = tmp_path / "clock.c", tmp_path / "clock.so", tmp_path / "python"
     source.write_text(A_YEAR_OFF)
     try:
         subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
     except FileNotFoundError:
         unavailable("no C compiler")
-    python.write_text(f'#!/bin/sh\nLD_PRELOAD="{library}" exec {BARE_PYTHON} "$@"\n')
-    python.chmod(0o755)
-    off_s = subprocess.run([python, "-c", "import time; print(time.time())"], capture_output=True, text=True, check=True).stdout
-    here_s = subprocess.run([BARE_PYTHON, "-c", "import time; print(time.time())"], capture_output=True, text=True, check=True).stdout
-    assert float(here_s) - float(off_s) > 31_000_000
+    script(python, f'#!/bin/sh\nLD_PRELOAD="{library}" exec {BARE_PYTHON} "$@"\n')
+    now_s = "import time; print(time.time())"
+    assert float(told(BARE_PYTHON, now_s)) - float(told(python, now_s)) > 31_000_000
     lab.add("board", python=str(python))
-    assert lab.setup("board", "-b", "onnxruntime")["board"]["outcomes"][0]["works"]
     lab.run("run", EXAMPLE / "model.onnx", "-b", "onnxruntime", "--launches", 1)
 
 
 # What is touched
 
 
-def listing(*folders: Path) -> dict[str, tuple[int, float]]:
-    """Size and time of every file below some folders."""
-    found = [path for folder in folders for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
-    return {str(path): (path.stat().st_size, path.stat().st_mtime) for path in found}
+def files_of(user: str) -> list[str]:
+    """Every folder of a user, and every file with its size and time, but for the agent's."""
+    kinds = ["(", "-type", "d", "-printf", "%p\\n", "-o", "-printf", "%p %s %T@\\n", ")"]
+    find = ["find", "/home", "/tmp", "/var/tmp", "/dev/shm", "/run", "-user", user, "-not", "-path", "*/.cache/fleetmark*", *kinds]
+    return sorted(subprocess.run(find, capture_output=True, text=True, check=False).stdout.splitlines())
 
 
 def test_nothing_outside_the_agents_folder_is_touched(lab: Lab, shared_sshd: Sshd) -> None:
@@ -427,19 +436,13 @@ def test_nothing_outside_the_agents_folder_is_touched(lab: Lab, shared_sshd: Ssh
     require_root()
     if not Path("/usr/bin/python3").exists():
         unavailable("no /usr/bin/python3 that other users may run")
-    with account("/bin/sh", {".profile": "", "thesis.txt": "mine"}) as user:
+    with account("/bin/sh", {".profile": "", ".cache/thesis.txt": "mine"}) as user:
         home = Path(f"~{user}").expanduser()
         lab.add("board", shared_sshd, user=user, python="/usr/bin/python3", cache_dir="~/.cache/fleetmark")
-
-        def of_user() -> dict[str, tuple[int, float]]:
-            found = listing(home, *map(Path, ("/tmp", "/var/tmp", "/dev/shm")))
-            return {path: one for path, one in found.items() if Path(path).owner() == user and "/.cache/fleetmark/" not in path}
-
-        before = of_user()
-        assert lab.setup("board", "-b", "onnxruntime")["board"]["outcomes"][0]["works"]
+        before = files_of(user)
+        assert any("thesis.txt" in line for line in before)
         lab.run("run", EXAMPLE / "model.onnx", "-b", "onnxruntime", "--launches", 1)
         assert (home / ".cache/fleetmark/envs").is_dir()
-        assert of_user() == before
+        assert files_of(user) == before
         lab.run("gc", "--remote", "--yes")
-        assert not (home / ".cache/fleetmark").exists()
-        assert of_user() == before
+        assert [path.name for path in (home / ".cache").rglob("*")] == ["thesis.txt"]

@@ -50,6 +50,7 @@ def root(
 
 def main() -> None:
     """Run the command line; every way out of it is an exit code of INTERFACE."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime 1.31 keeps an id in ~/.cache and sends usage data
     code = ExitCode.INTERNAL
     try:
         code = _run()
