@@ -1,6 +1,5 @@
 """What keeps a device from being measured, or from being measured well, and the command that mends it, judged from its probe."""
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -18,7 +17,6 @@ COMFORTABLE_BYTES = 1_000_000_000
 CLOCK_OFF_S = 60.0
 USB_3_MBPS = 5000.0
 RELOAD = "sudo udevadm control --reload-rules && sudo udevadm trigger"
-STICKS = {"coral-usb": "coral-usb", "ncs2": "ncs2", "coral-pcie": "coral-pcie", "coral-dev-board": "coral-dev-board"}
 CALLED = {"coral-usb": "Coral USB", "ncs2": "Neural Compute Stick 2", "coral-pcie": "Coral PCIe", "coral-dev-board": "Coral Dev Board"}
 
 
@@ -39,9 +37,8 @@ def refused(fault: Fault) -> list[Check]:
     return [Check("required", name, False, f"{fault.code}: {fault.message}", fault.next)]
 
 
-def checks(device: Device, probe: Probe, lease: LeaseState, now_s: float | None = None) -> list[Check]:
+def checks(device: Device, probe: Probe, lease: LeaseState, now_s: float) -> list[Check]:
     """All checks of a device by what it says of itself; `now_s` is this machine's wall clock when it was asked."""
-    now_s = time.time() if now_s is None else now_s
     return [*_basics(probe), *_accelerators(device, probe), *_runtimes(device, probe), *_steadiness(device, probe, lease, now_s)]
 
 
@@ -66,10 +63,9 @@ def _disk(probe: Probe) -> Check:
 
 
 def _accelerators(device: Device, probe: Probe) -> Iterator[Check]:
-    kind = STICKS.get(device.kind)
-    if kind is None:
+    if device.kind not in CALLED:
         return
-    found = [one for one in probe.accelerators if one.kind == kind]
+    found = [one for one in probe.accelerators if one.kind == device.kind]
     wanted = [one for one in found if device.usb is None or one.path == device.usb.path]
     if not wanted:
         yield Check("required", "accelerator", False, _nothing_found(device, found), _plug(device, found))
@@ -131,7 +127,8 @@ def _runtimes(device: Device, probe: Probe) -> Iterator[Check]:
             )
         else:
             message = (found.reason if found else "") or "it was not tried"
-            yield Check("recommended", name, False, message, f"fleetmark device setup {device.name}")
+            first = "mend the accelerator first, then: " if device.kind in CALLED else ""
+            yield Check("recommended", name, False, message, f"{first}fleetmark device setup {device.name}")
     if device.compile_host:
         path = probe.tools.get("edgetpu_compiler", "")
         mend = "install Debian package edgetpu-compiler from Coral's archive (x86-64 only), or take compile_host out of the inventory"
@@ -165,8 +162,9 @@ def _steadiness(device: Device, probe: Probe, lease: LeaseState, now_s: float) -
         yield Check("recommended", "video-group", "video" in probe.groups, message, mend)
     yield _power(device, probe)
     off_s = probe.wall_time_s - now_s
-    message = f"the device's clock is {abs(off_s):,.0f} s {'ahead' if off_s > 0 else 'behind'}"
-    yield Check("recommended", "clock", abs(off_s) < CLOCK_OFF_S, message, "sudo timedatectl set-ntp true")
+    agrees = abs(off_s) < CLOCK_OFF_S
+    message = "the device's clock agrees" if agrees else f"the device's clock is {abs(off_s):,.0f} s {'ahead' if off_s > 0 else 'behind'}"
+    yield Check("recommended", "clock", agrees, message, "sudo timedatectl set-ntp true")
     whose = f"{lease.owner or 'nobody'} holds it{f', for {lease.left_s:.0f} s more' if lease.left_s > 0 else ''}"
     message = f"{whose}; a launch is running" if lease.running else whose
     yield Check("recommended", "lease", not lease.owner and not lease.running, message, "wait until they are done, or ask them")

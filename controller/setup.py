@@ -108,7 +108,7 @@ def set_up(device: Device, asked: Sequence[Wanted], owner: str, cache: Path, whe
         probe = session.open()
         made = [_provide(session, one, probe) for one in asked]
         outcomes = [outcome for outcome, _ in made]
-        found = _try(session.exchange, [(outcome.backend, choice) for outcome, choice in made])
+        found = try_runtimes(session.exchange, [(outcome.backend, choice) for outcome, choice in made])
         outcomes = [_tried(outcome, told) for outcome, told in zip(outcomes, found, strict=True)]
     except FaultError as error:
         fault = error.fault
@@ -127,8 +127,8 @@ def _provide(session: Session, one: Wanted, probe: Probe) -> tuple[Outcome, Choi
     return _outcome(one.backend, choice, state, session.cache), choice
 
 
-def _try(exchange: Exchange, chosen: Sequence[tuple[str, Choice | None]]) -> list[Availability | None]:
-    """What each backend says in what was chosen for it; an agent's probe tries one environment a backend, in its own interpreter."""
+def try_runtimes(exchange: Exchange, chosen: Sequence[tuple[str, Choice | None]]) -> list[Availability | None]:
+    """Give what each backend says in what was chosen for it, an interpreter at a time, since a probe tries one environment each."""
     found: dict[int, Availability] = {}
     left = {at: (backend, choice) for at, (backend, choice) in enumerate(chosen) if choice is not None}
     while left:

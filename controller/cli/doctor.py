@@ -1,12 +1,13 @@
 """fleetmark doctor."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from controller.cli import options
-from controller.cli.output import stdout_json, stdout_table
+from controller.cli.output import stdout_json, stdout_lines
 
 if TYPE_CHECKING:
     from controller.doctor import Check
@@ -37,7 +38,7 @@ def doctor(selectors: Selectors = None, inventory: options.Inventory = options.I
     if json:
         stdout_json("doctor", {name: [asdict(check) for check in checks] for name, checks in found.items()})
     else:
-        stdout_table(["device", "", "level", "check", "seen", "to mend it"], _rows(found))
+        stdout_lines(_lines(found))
     code = _code([check for checks in found.values() for check in checks])
     if code:
         raise typer.Exit(code)
@@ -46,27 +47,29 @@ def doctor(selectors: Selectors = None, inventory: options.Inventory = options.I
 def _examine(device: "Device") -> "list[Check]":
     from agent.schema import FaultError
     from controller import doctor
+    from controller.survey import survey
     from controller.visit import visiting
 
     try:
         with visiting(device) as remote:
-            return doctor.checks(device, remote.probe({}), remote.lease())
+            now_s = time.time()
+            return doctor.checks(device, survey(device, remote), remote.lease(), now_s)
     except FaultError as error:
         return doctor.refused(error.fault)
 
 
-def _rows(found: "dict[str, list[Check]]") -> Sequence[Sequence[str]]:
-    """What is wrong first, the gravest on top."""
+def _lines(found: "Mapping[str, Sequence[Check]]") -> Iterator[tuple[str, str]]:
+    """Lines with their styles: each device, what is wrong first, the gravest on top, its mend on a line of its own to be copied."""
     levels = ("required", "recommended", "info")
-    return [
-        [name, "ok" if check.ok else "FAIL" if check.level == "required" else "warn", check.level, check.name, check.message, _mend(check)]
-        for name, checks in found.items()
-        for check in sorted(checks, key=lambda one: (one.ok, levels.index(one.level)))
-    ]
-
-
-def _mend(check: "Check") -> str:
-    return "" if check.ok else check.mend
+    for name, checks in found.items():
+        wrong = [check for check in checks if not check.ok]
+        grave = sum(check.level == "required" for check in wrong)
+        yield f"{name}: {len(checks)} checks, {grave} failed, {len(wrong) - grave} to consider", "bold"
+        for check in sorted(checks, key=lambda one: (one.ok, levels.index(one.level))):
+            word, style = ("ok", "green") if check.ok else ("FAIL", "red") if check.level == "required" else ("warn", "yellow")
+            yield f"  {word:<5} {check.name:<16} {check.message}", style
+            if not check.ok and check.mend:
+                yield f"        {'mend:':<16} {check.mend}", ""
 
 
 def _code(checks: "list[Check]") -> int:

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,18 @@ def stderr_text(text: str, style: str = "") -> None:
     from rich.text import Text
 
     Console(stderr=True, soft_wrap=True).print(Text(text, style))
+
+
+def stdout_lines(lines: Iterable[tuple[str, str]]) -> None:
+    """Print lines of (text, style), never folded, so that a command in one can be copied; nothing in them is read as markup."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from controller.errors import printable
+
+    console = Console(soft_wrap=True)
+    for text, style in lines:
+        console.print(Text(printable(text), style))
 
 
 def stdout_json(kind: str, content: object) -> None:

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from agent.description import Probe
     from agent.schema import FaultError
     from controller.inventory import Device, Inventory
-    from controller.remote import Remote
 
 AT_ONCE = 16
 MAX_CHARACTERS = 500
@@ -72,31 +71,14 @@ def _select(inventory: "Inventory", selectors: Sequence[str]) -> "list[Device]":
 
 def _ask(device: "Device", quick: bool) -> "Probe | FaultError":
     from agent.schema import FaultError
+    from controller.survey import survey
     from controller.visit import visiting
 
     try:
         with visiting(device) as remote:
-            return remote.probe() if quick else remote.probe(_environments(device, remote))
+            return remote.probe() if quick else survey(device, remote)
     except FaultError as error:
         return error
-
-
-def _environments(device: "Device", remote: "Remote") -> dict[str, str]:
-    """The installed environment that each backend of the device would use."""
-    from agent.schema import FaultError
-    from controller import environments, targets
-
-    if device.ssh is None and not device.agent.python:
-        return {}
-    found = remote.probe()
-    chosen: dict[str, str] = {}
-    for backend in targets.offered(device):
-        runtime = targets.options(device, backend, {}).get("runtime")
-        try:
-            chosen[backend] = environments.choose(backend, runtime, found.python, found.machine, found.glibc, found.bits).hash
-        except FaultError:  # there is none for this device, which doctor tells
-            continue
-    return {backend: name for backend, name in chosen.items() if name in found.environments}
 
 
 def _print(name: str, probe: dict[str, Any]) -> None:
