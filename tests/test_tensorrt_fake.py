@@ -1,6 +1,7 @@
 """The fake TensorRT module has nothing that NVIDIA's bindings do not have."""
 
 import importlib.util
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ import pytest
 FAKE = Path(__file__).parent / "fake_tensorrt" / "tensorrt.py"
 STUBS = Path(sys.prefix) / "stubs" / "tensorrt_bindings" / "tensorrt.pyi"  # `make test` puts them there
 PARAMETER = re.compile(r"(?:^|, )(\w+)(?=[:,) ])")
+# Of the wheels tensorrt-bindings and tensorrt-cu12-bindings, imported over libraries that had nothing but the symbols they want.
+RECORDED: dict[str, dict[str, str]] = json.loads((FAKE.parent / "members.json").read_text())
 OWN = {"Enumerator"}  # stands for pybind11's
 
 Members = dict[str, list[list[str]]]  # by name the parameters of each overload
@@ -81,6 +84,18 @@ def test_every_parameter_has_its_published_name(monkeypatch: pytest.MonkeyPatch)
                 assert ours in [theirs[: len(ours)] for theirs in stubs[name][member]], (name, member, stubs[name][member])
                 compared += len(ours) > 1
     assert compared > 20
+
+
+@pytest.mark.parametrize("release", RECORDED)
+def test_a_release_has_what_the_real_one_has(release: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What dir() told of the real bindings' classes: nothing is made up, and what is said to be absent was absent."""
+    real = {name: told.split() for name, told in RECORDED[release].items()}
+    module = simulated(monkeypatch, release)
+    for name, kind in classes(module):
+        assert members(kind).keys() <= set(real[name]), (name, members(kind).keys() - set(real[name]))
+    for path in module.ABSENT:
+        owner, _, member = path.partition(".")
+        assert member not in real[owner], path
 
 
 @pytest.mark.parametrize("release", ["8.2.1.8", "8.5.2.2", "8.6.2.3", "10.3.0.30", "11.0.0.1"])

@@ -1,8 +1,8 @@
 """A fake of NVIDIA's TensorRT bindings for tests: engines hold the ONNX model, onnxruntime executes it on addresses in host memory.
 
 FAKE_TENSORRT_VERSION chooses the release that it simulates. What that release does not have raises AttributeError, here as there: SINCE
-and UNTIL are read off NVIDIA's binding sources (python/src/infer/pyCore.cpp of 8.2 and 8.5), the bindings' wheels of 8.6, 10.3 and 11,
-and NVIDIA's migration guides; the rest is compared with the published type stubs by test_tensorrt_fake.py.
+and UNTIL are read off NVIDIA's binding sources (python/src/infer/pyCore.cpp of 8.2 and 8.5) and migration guides, and compared with the
+real bindings of 8.6.1, 10.3.0 and 11.4.0 (members.json) and with the published type stubs of 10.13 by test_tensorrt_fake.py.
 FAKE_TENSORRT_ERROR is a message with which the builder fails. FAKE_CUDART is the fake libcudart that traces the executions.
 """
 
