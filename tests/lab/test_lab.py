@@ -70,7 +70,7 @@ def outcome(desk: Desk) -> Outcome:
 
 
 def probe(desk: Desk, name: str) -> dict[str, Any]:
-    return json.loads(desk.call("device", "probe", name, "--json"))["probes"][name]["probe"]  # type: ignore[no-any-return]
+    return json.loads(desk.call("device", "probe", name, "--quick", "--json"))["probes"][name]["probe"]  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize(
