@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -73,6 +73,12 @@ def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An agent's folder that several tests share, so that onnxruntime is unpacked and compiled there once."""
+    return tmp_path_factory.mktemp("agent")
+
+
 @pytest.fixture
 def lab(tmp_path: Path, shared_cache: Path) -> Lab:
     return Lab(tmp_path, shared_cache)
@@ -85,13 +91,13 @@ def local(cache_dir: Path, **agent: Any) -> Device:
 # What is shipped
 
 
-def test_a_second_setup_ships_nothing(lab: Lab, shared_sshd: Sshd) -> None:
+def test_a_second_setup_ships_nothing(lab: Lab, installed: Path, shared_sshd: Sshd) -> None:
     """Needs the package index. A dry run foresees what setup then ships; the runtime answers on the device; a second time ships 0 bytes."""
-    agent = lab.add("board", shared_sshd)
+    lab.add("board", shared_sshd, cache_dir=str(installed))
     device, asked = load(lab.folder / "inventory.yaml").devices["board"], [Wanted("onnxruntime")]
     (foreseen,) = setup.foresee(device, asked, lab.cache).outcomes
     assert (foreseen.state, foreseen.works) == ("missing", None)
-    assert list((agent / "envs").iterdir()) == list((agent / "blobs").iterdir()) == []
+    assert list((installed / "envs").iterdir()) == list((installed / "blobs").iterdir()) == []
     first = lab.setup("board", "-b", "onnxruntime")["board"]
     (outcome,) = first["outcomes"]
     assert (outcome["state"], outcome["works"], outcome["runtime"]) == ("shipped", True, foreseen.runtime)
@@ -298,7 +304,7 @@ def test_python_3_6_measures_the_example(lab: Lab) -> None:
 
 
 @contextmanager
-def mounted(folder: Path, options: str) -> Iterator[Path]:
+def mounted(folder: Path, options: str) -> Generator[Path]:
     """A tmpfs; needs root and the right to mount."""
     require_root()
     folder.mkdir(exist_ok=True)
@@ -362,17 +368,16 @@ head -c 4096 /dev/zero >/tmp/full; exec "$0" "$@"' %s "$@"
 """
 
 
-def test_a_full_tmp_is_in_nobodys_way(lab: Lab) -> None:
-    """Needs root and the package index. With /tmp, /var/tmp and /dev/shm full a runtime is installed, and answers."""
+def test_a_full_tmp_is_in_nobodys_way(wheelhouse: Path, tmp_path: Path) -> None:
+    """Needs root. With /tmp, /var/tmp and /dev/shm full on the device an environment is installed, and its runtime answers."""
     require_root()
     with TemporaryDirectory(dir=Path.home()) as folder:
         python = script(Path(folder, "python"), FULL_TMP % BARE_PYTHON)
         free = told(python, "import os; print([os.statvfs(path).f_bavail for path in ('/tmp', '/var/tmp', '/dev/shm')])")
         if free != "[0, 0, 0]":
             pytest.skip("/tmp cannot be filled here")
-        (outcome,) = setup.set_up(
-            local(Path(folder, "agent"), python=str(python)), [Wanted("onnxruntime")], "test", lab.cache, None, print
-        ).outcomes
+        device = local(Path(folder, "agent"), python=str(python))
+        (outcome,) = setup.set_up(device, [Wanted("tflite")], "test", tmp_path / "cache", wheelhouse, print).outcomes
         assert (outcome.state, outcome.works) == ("shipped", True)
 
 
@@ -406,8 +411,8 @@ time_t time(time_t *found) {
 """
 
 
-def test_a_clock_a_year_off_is_in_nobodys_way(lab: Lab, tmp_path: Path) -> None:
-    """Needs a C compiler and the package index. With a clock of last year a runtime is installed and measures the example."""
+def test_a_clock_a_year_off_is_in_nobodys_way(lab: Lab, installed: Path, wheelhouse: Path, tmp_path: Path) -> None:
+    """Needs a C compiler and the package index. With a clock of last year an environment is installed, and another measures the example."""
     source, library, python = tmp_path / "clock.c", tmp_path / "clock.so", tmp_path / "python"
     source.write_text(A_YEAR_OFF)
     try:
@@ -417,7 +422,11 @@ def test_a_clock_a_year_off_is_in_nobodys_way(lab: Lab, tmp_path: Path) -> None:
     script(python, f'#!/bin/sh\nLD_PRELOAD="{library}" exec {BARE_PYTHON} "$@"\n')
     now_s = "import time; print(time.time())"
     assert float(told(BARE_PYTHON, now_s)) - float(told(python, now_s)) > 31_000_000
-    lab.add("board", python=str(python))
+    (outcome,) = setup.set_up(
+        local(installed, python=str(python)), [Wanted("tflite")], "test", tmp_path / "cache", wheelhouse, print
+    ).outcomes
+    assert (outcome.state, outcome.works) == ("shipped", True)
+    lab.add("board", python=str(python), cache_dir=str(installed))
     lab.run("run", EXAMPLE / "model.onnx", "-b", "onnxruntime", "--launches", 1)
 
 
