@@ -3,12 +3,13 @@
 import numpy as np
 import onnx
 import pytest
-from compress_models import CHANNELS, SIDE, context, example, random_data, save_graph, write_onnx
+from compress_models import CHANNELS, SIDE, context, example, images, random_data, run_model, save_graph, write_onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from agent.schema import FaultError
 from compress import onnx_model, recipes
 from compress.build import Source, build
+from controller import reference
 
 
 def make(path, recipe, tmp_path):
@@ -54,6 +55,12 @@ def test_int8_says_that_the_engine_gets_small_not_the_file(tmp_path):
     """Weights stay float32 in the file, and the manifest's notes say so."""
     notes = make(write_onnx(tmp_path / "m.onnx"), "int8", tmp_path).manifest["notes"]
     assert any("float32 in the file and int8 in the engine" in note for note in notes)
+
+
+def test_the_controller_runs_artifacts_with_onnxruntime(tmp_path):
+    """It has no GPU to verify them on: the same file on the same samples gives the same outputs."""
+    path, feeds = write_onnx(tmp_path / "model.onnx"), {"image": images(3)}
+    np.testing.assert_array_equal(reference.run_model(path, "tensorrt", feeds)["logits"], run_model(path, "tensorrt", feeds)["logits"])
 
 
 def test_dynamic_int8_is_unsupported(tmp_path):

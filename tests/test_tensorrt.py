@@ -188,8 +188,9 @@ def test_another_release_gpu_or_option_has_an_engine_of_its_own(other: dict[str,
     """Engines are not portable: (model, TensorRT's version, compute capability, flags) tell them apart."""
     model = onnx_model(tmp_path / "m.onnx")
     opened(simulate(), model, tmp_path)
-    options = {key: other.pop(key) for key in ("precision", "workspace_mb") if key in other}
-    assert opened(simulate(**other), model, tmp_path, **options).details()["built"]
+    options = {key: other[key] for key in other.keys() & {"precision", "workspace_mb"}}
+    release = {key: other[key] for key in other.keys() & {"release", "sm"}}
+    assert opened(simulate(**release), model, tmp_path, **options).details()["built"]
     assert len(list(tmp_path.glob("*.engine"))) == 2
     assert not opened(simulate(), model, tmp_path).details()["built"]
 
