@@ -147,6 +147,20 @@ def test_fp16_merges_a_batch_norm_that_does_not_fit(tmp_path):
     assert variant.manifest["drift"]["sqnr_db"] > 50
 
 
+def test_fp16_artifacts_are_valid_onnx(tmp_path):
+    """Each node stands after those that it needs, as ONNX's own checker demands, those whose outputs only a subgraph reads included."""
+    variant = make(write_onnx(tmp_path / "m.onnx"), "fp16", tmp_path)
+    onnx.checker.check_model(onnx.load(str(variant.folder / "model.onnx")))
+    branch = helper.make_graph([helper.make_node("Relu", ["outer"], ["z"])], "branch", [], [helper.make_empty_tensor_value_info("z")])
+    nodes = [
+        helper.make_node("If", ["flag"], ["y"], then_branch=branch, else_branch=branch),
+        helper.make_node("Neg", ["x"], ["outer"]),
+    ]
+    model = helper.make_model(helper.make_graph(nodes, "unsorted", [], []))
+    onnx_model.sort(model)
+    assert [node.op_type for node in model.graph.node] == ["Neg", "If"]
+
+
 def test_initializers_listed_as_inputs_are_not_left_to_be_fed(tmp_path):
     """A file of IR version 3 lists its weights as inputs; after folding the artifact still takes the image alone."""
     path = write_onnx(tmp_path / "m.onnx")

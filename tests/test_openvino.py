@@ -23,9 +23,9 @@ from tiny_models import FASHION, load, onnx_model, openvino_model, run
 from agent.schema import Artifact, FaultError, Feed, ModelFile
 from backends import myriad, onnx_file
 from backends.myriad import Stick
+from controller import environments
 
 OLD = {"2021.4.2": "3.9.18", "2022.3.1": "3.10.13"}
-NUMPY = {"2021.4.2": "numpy==1.19.5", "2022.3.1": "numpy==1.23.4"}
 PLATFORM = "x86_64-manylinux_2_28"
 PYENV = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser() / "versions"
 IMAGES = Feed("image", "eval_image", 1 / 255, [0.2860], [0.3530], [])
@@ -42,11 +42,12 @@ def old_agent(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Agent
         if not python.exists() and not os.environ.get("CI"):
             pytest.skip(f"pyenv has no Python {OLD[version]}")
         if version not in agents:
-            agent = agents[version] = Agent(tmp_path_factory.mktemp(f"openvino-{version}"), str(python))
-            target = ["--target", agent.cache.environment("old"), "--python-version", OLD[version], "--python-platform", PLATFORM]
-            wheels = ["--no-deps", "--only-binary", ":all:", f"openvino=={version}", NUMPY[version], "psutil"]
-            command = [uv.find_uv_bin(), "pip", "install", "--quiet", "--python", sys.executable, *target, *wheels]
-            subprocess.run(command, check=True)
+            agents[version] = Agent(tmp_path_factory.mktemp(f"openvino-{version}"), str(python))
+            chosen = environments.choose("openvino", f"openvino=={version}", OLD[version], "x86_64", "2.36", 64)
+            wheels = [f"{wheel.name}=={wheel.version}" for wheel in chosen.wheels]
+            target = ["--target", agents[version].cache.environment("old"), "--python-version", OLD[version]]
+            command = [uv.find_uv_bin(), "pip", "install", "--quiet", "--python", sys.executable, *target]
+            subprocess.run([*command, "--no-deps", "--only-binary", ":all:", "--python-platform", PLATFORM, *wheels], check=True)
         return agents[version]
 
     return make

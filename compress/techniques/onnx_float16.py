@@ -22,6 +22,7 @@ class OnnxFloat16(WithoutParameters):
         model = convert_float_to_float16(onnx_model.parse(prepared.read_bytes(), prepared.name), keep_io_types=True)
         if not any(tensor.data_type == TensorProto.FLOAT16 for tensor in model.graph.initializer):
             raise FaultError("unsupported_op", "float16 finds no float32 weights in the ONNX model", "leave fp16 out for it", "compress")
+        onnx_model.sort(model)  # the casts of inputs were put last
         onnx_model.save(model, target)
         return Applied(target, notes)
 
