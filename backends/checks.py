@@ -1,7 +1,9 @@
 """What every backend checks in the same way: the options, the runtime that was imported, the feeds; and how a refusal is told."""
 
+import glob
 import importlib
 import os
+import sys
 from typing import Any, Dict, List, Sequence, Tuple
 
 from agent.schema import FaultError, TensorSpec
@@ -36,13 +38,22 @@ def import_runtime(module: str) -> Any:
 
 
 def installed(distributions: Sequence[str], module: Any) -> Tuple[str, str]:
-    """Return name and version of the first of `distributions` that has metadata (Python 3.8+), else the first and what `module` says."""
+    """Return name and version of the first of `distributions` that has metadata, else the first and what `module` says."""
     for name in distributions:
-        try:
-            return name, str(importlib.import_module("importlib.metadata").version(name))
-        except ImportError:  # no such distribution, or no such module before 3.8
-            continue
+        version = _metadata_version(name)
+        if version:
+            return name, version
     return distributions[0], str(getattr(module, "__version__", ""))
+
+
+def _metadata_version(name: str) -> str:
+    """A distribution's version, empty if there is none; before Python 3.8, which cannot tell, by the name of its .dist-info folder."""
+    try:
+        return str(importlib.import_module("importlib.metadata").version(name))
+    except ImportError:
+        folder_name = name.replace("-", "_") + "-*.dist-info"
+        found = [path for folder in sys.path for path in glob.glob(os.path.join(glob.escape(folder), folder_name))]
+        return os.path.basename(found[0])[len(name) + 1 : -len(".dist-info")] if found else ""
 
 
 def check_runtime(options: Dict[str, Any], name: str, version: str) -> None:

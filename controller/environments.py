@@ -167,7 +167,7 @@ def _install(environment: Environment, site: Path, wheelhouse: Path | None) -> N
 
 def _pack(site: Path, archive: Path) -> None:
     """Write the wheels' own files in order of their names, without owners and times."""
-    with archive.open("wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed, tarfile.open(fileobj=packed, mode="w") as tar:
+    with archive.open("wb") as raw, gzip.GzipFile("", "wb", 3, raw, mtime=0) as packed, tarfile.open(fileobj=packed, mode="w") as tar:
         for path in sorted((path for path in site.rglob("*") if path.is_file() and _belongs(path.relative_to(site))), key=Path.as_posix):
             member = tarfile.TarInfo(path.relative_to(site).as_posix())
             member.size, member.mode = path.stat().st_size, 0o644
