@@ -191,7 +191,7 @@ class Session:
             warmup_min_queries=profile.warmup_min_queries,
             warmup_max_s=profile.warmup_max_s,
             max_samples=MAX_SAMPLES,
-            deadline_s=profile.deadline_s,
+            deadline_s=profile.deadline_s + targets.BUILD_S.get(job.cell.backend, 0.0),
         )
 
     def _connected(self) -> Remote:

@@ -17,6 +17,7 @@ BY_KIND = {
     "coral-pcie": ("edgetpu",),
     "coral-dev-board": ("edgetpu",),
 }
+BUILD_S = {"tensorrt": 1800.0}  # how much longer a launch may take that finds nothing built on its device
 MYRIAD = "MYRIAD"
 MYRIAD_RUNTIME = "openvino==2021.4.2"  # the last wheel that holds the plugin
 LAST_WITHOUT_IR_11 = (2021, 4)

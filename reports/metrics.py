@@ -79,7 +79,7 @@ GLOSSARY = (
     (
         "cold start",
         "Process start, runtime imported, model loaded or compiled, first inference done, each part timed. Means of the launches, so "
-        "that the parts add up.",
+        "that the parts add up. What is built once and kept on the device, as TensorRT's engines are, is no part of it.",
     ),
     ("accuracy", "Share of the evaluation samples answered right on the device; the interval is Wilson's."),
     (

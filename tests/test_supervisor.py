@@ -328,7 +328,7 @@ def test_a_worker_killed_in_its_window_loses_only_the_window(agent: Agent) -> No
     events = agent.follow(launch)
     code, phase, _ = fault(events)
     assert (code, phase) == ("crash", phases(events)[-1])
-    assert phases(events)[:5] == ["import", "data", "load", "first_inference", "warmup"]
+    assert phases(events)[:6] == ["import", "data", "prepare", "load", "first_inference", "warmup"]
 
 
 # The measuring window

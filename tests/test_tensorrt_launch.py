@@ -38,6 +38,10 @@ def measured(agent: Agent, environ: dict[str, str]) -> list[dict[str, Any]]:
     return agent.run(backend="tensorrt", artifact=artifact, environment="fake", environ=environ)
 
 
+def metrics(events: list[dict[str, Any]]) -> set[str]:
+    return {event["data"]["metric"] for event in events if event["type"] == "measure"}
+
+
 def details(events: list[dict[str, Any]]) -> dict[str, Any]:
     return next(event["data"]["details"] for event in events if event["data"].get("name") == "details")
 
@@ -46,6 +50,8 @@ def test_a_launch_builds_its_engine_once_and_measures_with_both_clocks(agent: Ag
     """The second launch of a model takes the engine from the agent's folder; GPU times are below latencies; outputs are the model's."""
     first, second = measured(agent, environ), measured(agent, environ)
     assert (details(first)["built"], details(second)["built"]) == (True, False)
+    assert "cold_start_load_s" in metrics(first)  # without the building, which has a time of its own
+    assert "prepare_s" in metrics(first)
     assert len(list(Path(agent.cache.path("prepared")).glob("*.engine"))) == 1
     files = {event["data"]["metric"]: event["data"] for event in second if event["type"] == "sample"}
     launch = Path(agent.cache.launch(f"launch-{agent.launches}", "files"))
@@ -59,5 +65,5 @@ def test_a_launch_builds_its_engine_once_and_measures_with_both_clocks(agent: Ag
 def test_a_launch_without_a_gpu_says_so(agent: Agent, environ: dict[str, str]) -> None:
     """The fault names the library that finds none, in the phase that looked for it."""
     code, phase, message = fault(measured(agent, {**environ, "FAKE_CUDA_ERROR": "100"}))
-    assert (code, phase) == ("no_device", "load")
+    assert (code, phase) == ("no_device", "prepare")
     assert "no CUDA-capable device" in message
