@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from agent.schema import FaultError, TensorSpec, fingerprint
 from compress import cache, inspect, onnx_model, tflite_model
 from compress.original import original, reference
+from compress.quiet import quiet
 from compress.records import Arrays, Context, Data, Source
 from compress.verify import drift
 
@@ -27,6 +28,9 @@ TOOL = "onnx2tf==2.6.9"
 CONSTRAINTS = Path(__file__).with_name("onnx2tf_constraints.txt")
 PYTHONS = ("3.12", "3.13")
 """Versions of the interpreter that the tool and all that it is pinned to have wheels for, the preferred one first."""
+
+LEAST_OPSET = 13
+"""Below this the tool reads a Softmax over channels as one over the last axis."""
 
 TIMEOUT_S = 900.0
 TAIL_BYTES = 4000
@@ -58,8 +62,8 @@ def convert(model: str, onnx: Path, data: Data, context: Context) -> Converted:
     (other outputs than the ONNX's), `bad_model`, `bad_data`, and what `context.run_model` raises.
     """
     content = onnx_model.self_contained(onnx)
-    record = {"model": hashlib.sha256(content).hexdigest(), "tool": TOOL, "constraints": CONSTRAINTS.read_text(encoding="utf-8")}
-    folder = context.cache / "converted" / fingerprint(record)
+    ours = [hashlib.sha256(part).hexdigest() for part in (content, CONSTRAINTS.read_bytes(), Path(__file__).read_bytes())]
+    folder = context.cache / "converted" / fingerprint(ours)
     seconds = [0.0]
 
     def make(partial: Path) -> None:
@@ -109,8 +113,7 @@ def _version(python: Path) -> str:
 def _run_tool(name: str, content: bytes, target: Path) -> None:
     python = interpreter()
     with TemporaryDirectory(prefix="fleetmark-") as work:
-        source, made = Path(work, "model.onnx"), Path(work, "made")
-        source.write_bytes(content)
+        source, made = _raised(name, content, Path(work)), Path(work, "made")
         tool = ["tool", "run", "--python", str(python), "--constraints", str(CONSTRAINTS), "--from", TOOL, "onnx2tf"]
         options = ["-i", str(source), "-o", str(made), "-tb", "flatbuffer_direct", *_fixed_batch(source)]
         status, said = _bounded([uv.find_uv_bin(), *tool, *options], Path(work))
@@ -120,6 +123,22 @@ def _run_tool(name: str, content: bytes, target: Path) -> None:
             remedy = "give `tflite:` in the suite, or leave the tflite and edgetpu backends out"
             raise FaultError("convert_fail", f"{name}: {TOOL} cannot convert it to TFLite: {reason}", remedy, "compress")
         shutil.move(found[0], target)
+
+
+def _raised(name: str, content: bytes, folder: Path) -> Path:
+    """The model in `folder`, in operator set LEAST_OPSET at least."""
+    path = folder / "model.onnx"
+    path.write_bytes(content)
+    if onnx_model.opset(onnx_model.parse(content, name)) >= LEAST_OPSET:
+        return path
+    try:
+        with quiet():
+            return onnx_model.prepare(path, folder, LEAST_OPSET)[0]
+    except Exception as error:
+        message = (
+            f"{name}: its operator set cannot be raised to {LEAST_OPSET}: {type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+        )
+        raise FaultError("convert_fail", message[:400], "export it with a newer operator set", "compress") from error
 
 
 def _reason(status: int, said: str) -> str:

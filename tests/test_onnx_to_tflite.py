@@ -46,18 +46,18 @@ def samples(**shapes: tuple[int, ...]) -> Data:
 
 
 def test_layouts_are_told_from_the_converted_shapes(context: Context, tmp_path: Path) -> None:
-    """Needs the package index. An open batch becomes one sample, inputs of rank 3 and 4 become channels last, rank 2 stays as it is."""
+    """Needs the package index. Inputs of rank 3 and 4 become channels last, rank 2 stays; open batch and old operator set are no harm."""
     value, floats = helper.make_tensor_value_info, TensorProto.FLOAT
     weights = np.random.default_rng(1).standard_normal(4 * 3 * 9).astype(np.float32)
     nodes = [
         helper.make_node("Constant", [], ["w"], value=helper.make_tensor("w", floats, [4, 3, 3, 3], weights)),
         helper.make_node("Conv", ["image", "w"], ["features"], pads=[1, 1, 1, 1]),
-        helper.make_node("ReduceMean", ["signal"], ["level"], axes=[2], keepdims=0),
+        helper.make_node("Softmax", ["signal"], ["shares"], axis=1),  # over both axes, before operator set 13
         helper.make_node("Relu", ["vector"], ["positive"]),
     ]
     inputs = [value("image", floats, ["n", 3, 8, 6]), value("signal", floats, [1, 5, 7]), value("vector", floats, [1, 4])]
-    outputs = [value("features", floats, ["n", 4, 8, 6]), value("level", floats, [1, 5]), value("positive", floats, [1, 4])]
-    path = save_onnx(tmp_path / "three.onnx", nodes, inputs, outputs)
+    outputs = [value("features", floats, ["n", 4, 8, 6]), value("shares", floats, [1, 5, 7]), value("positive", floats, [1, 4])]
+    path = save_onnx(tmp_path / "three.onnx", nodes, inputs, outputs, opset=9)
     made = convert("three", path, samples(image=(3, 8, 6), signal=(5, 7), vector=(4,)), context)
     assert made.transpose == {"image": (0, 2, 3, 1), "signal": (0, 2, 1), "vector": ()}
     assert made.sqnr_db > 100
