@@ -22,7 +22,7 @@ KEPT = {
     "prepared": re.compile(r"prepared\Z"),
     "environments": re.compile(r"envs\Z"),
     "blobs": re.compile(r"blobs\Z"),
-    "state": re.compile(r"((start|busy|install|lease)\.lock|lease\.json(\.\d+\.tmp)?)\Z"),
+    "state": re.compile(r"((start|busy|install|lease)\.lock|lease\.json(\.\d+\.tmp)?|probe-\d+\.tmp)\Z"),
     "agents": re.compile(r"agent-[0-9a-f]{12}\.pyz(\.part)?\Z"),
 }  # the order in which they are deleted: an agent that is cut off can go on
 
