@@ -86,6 +86,26 @@ def test_a_board_introduces_itself(desk: Desk, name: str, board: str, python: st
     assert found["emulated"] == "qemu-user"
 
 
+def setup(desk: Desk, *words: str) -> list[dict[str, Any]]:
+    """What `device setup` reports of both boards, asked for the runtimes that qemu runs."""
+    asked = [word for name in ("tflite", "onnxruntime") for word in ("--backend", name)]
+    asked += [word for name in RUNTIMES for word in ("--runtime", name)]
+    reports = json.loads(desk.call("device", "setup", *ADDRESSES, *asked, *words, "--json"))["setup"]["devices"]
+    assert [report["device"] for report in reports] == list(ADDRESSES)
+    return [one for report in reports for one in report["outcomes"]]
+
+
+def test_setup_installs_runtimes_that_work_there(desk: Desk) -> None:
+    """Each board gets aarch64 wheels for its Python and glibc, and both runtimes answer on it; then nothing is left to ship."""
+    found = setup(desk)
+    assert [(one["state"], one["works"]) for one in found] == [("shipped", True)] * 4
+    assert [one["runtime"] for one in found] == [
+        *("tflite-runtime==2.14.0", "onnxruntime==1.16.3"),
+        *("tflite-runtime==2.13.0", "onnxruntime==1.16.3"),
+    ]
+    assert [one["state"] for one in setup(desk, "--dry-run")] == ["there"] * 4
+
+
 def test_doctor_finds_the_boards_fit_to_be_measured(desk: Desk) -> None:
     """All that the Pi must have is there; the Jetson lacks TensorRT alone, which cannot be emulated."""
     checks = json.loads(desk.call("doctor", *ADDRESSES, "--json", code=1))["doctor"]
@@ -126,13 +146,3 @@ def test_a_runtime_that_crashes_fails_its_cell_alone(outcome: Outcome) -> None:
     assert outcome.heads("nano")[forced]["reason"] == "env_missing"
     assert "3.9" in outcome.heads("nano")[forced]["message"]
     assert outcome.heads("laptop")[forced]["status"] in MEASURED
-
-
-def test_setup_ships_nothing_that_a_run_has_shipped(desk: Desk, outcome: Outcome) -> None:
-    """What `run` installed by itself is what `device setup` wants, and works there."""
-    words = [word for name in ("tflite", "onnxruntime") for word in ("--backend", name)]
-    words += [word for name in RUNTIMES for word in ("--runtime", name)]
-    reports = json.loads(desk.call("device", "setup", *ADDRESSES, *words, "--json"))["setup"]["devices"]
-    assert [report["device"] for report in reports] == list(ADDRESSES)
-    assert [report["shipped_bytes"] for report in reports] == [0, 0]
-    assert [(one["state"], one["works"]) for report in reports for one in report["outcomes"]] == [("there", True)] * 4
