@@ -86,7 +86,7 @@ def test_a_board_introduces_itself(desk: Desk, name: str, board: str, python: st
     assert found["emulated"] == "qemu-user"
 
 
-def setup(desk: Desk, *words: str) -> list[dict[str, Any]]:
+def set_up(desk: Desk, *words: str) -> list[dict[str, Any]]:
     """What `device setup` reports of both boards, asked for the runtimes that qemu runs."""
     asked = [word for name in ("tflite", "onnxruntime") for word in ("--backend", name)]
     asked += [word for name in RUNTIMES for word in ("--runtime", name)]
@@ -97,13 +97,13 @@ def setup(desk: Desk, *words: str) -> list[dict[str, Any]]:
 
 def test_setup_installs_runtimes_that_work_there(desk: Desk) -> None:
     """Each board gets aarch64 wheels for its Python and glibc, and both runtimes answer on it; then nothing is left to ship."""
-    found = setup(desk)
+    found = set_up(desk)
     assert [(one["state"], one["works"]) for one in found] == [("shipped", True)] * 4
     assert [one["runtime"] for one in found] == [
         *("tflite-runtime==2.14.0", "onnxruntime==1.16.3"),
         *("tflite-runtime==2.13.0", "onnxruntime==1.16.3"),
     ]
-    assert [one["state"] for one in setup(desk, "--dry-run")] == ["there"] * 4
+    assert [one["state"] for one in set_up(desk, "--dry-run")] == ["there"] * 4
 
 
 def test_doctor_finds_the_boards_fit_to_be_measured(desk: Desk) -> None:
