@@ -72,6 +72,7 @@ def convert(model: str, onnx: Path, data: Data, context: Context) -> Converted:
         seconds[0] = time.perf_counter() - started
 
     cache.once(folder, lambda kept: (kept / "model.tflite").is_file(), make)
+    os.utime(folder)  # tells gc when it was last used
     path = folder / "model.tflite"
     transpose = _transpose(onnx, path, data)
     sqnr_db = _sqnr_db(Source(model, onnx, path), replace(data, transpose=transpose), context)

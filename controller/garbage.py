@@ -10,7 +10,13 @@ from agent.schema import SchemaError, decode
 from controller.errors import FleetmarkError
 from controller.store import Store
 
-KINDS = {"artifacts": "artifacts/variants", "references": "artifacts/references", "data": "data", "environments": "environments"}
+KINDS = {
+    "artifacts": "artifacts/variants",
+    "references": "artifacts/references",
+    "converted": "artifacts/converted",
+    "data": "data",
+    "environments": "environments",
+}
 UNFINISHED = ".partial"
 LOCK = ".lock"
 
