@@ -12,8 +12,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from agent import VERSION
 from agent.schema import Cell, Fault, cell_id
 from controller import plan as planning
@@ -21,6 +19,7 @@ from controller import profiles, variants
 from controller.errors import FleetmarkError
 from controller.fleet import Fleet, Listener, now
 from controller.inventory import Device
+from controller.laptop import cache_folder
 from controller.plan import PlannedCell
 from controller.session import Job, Session
 from controller.store import Store
@@ -53,11 +52,6 @@ class Matrix:
     cells: Sequence[tuple[str, Cell, Fault | None]]
     jobs: Sequence[Job]
     variants: Sequence[VariantRecord]
-
-
-def cache_folder() -> Path:
-    """Give where artifacts and environments are kept between runs (FLEETMARK_CACHE, else the user's cache folder)."""
-    return Path(os.environ.get("FLEETMARK_CACHE") or platformdirs.user_cache_path("fleetmark", appauthor=False) / "controller")
 
 
 def new_id() -> str:

@@ -41,7 +41,7 @@ def gc(
     if selected:
         raise FleetmarkError("devices are named with --remote only", next=f"fleetmark gc --remote {' '.join(selected)}")
     from controller import garbage
-    from controller.run import cache_folder
+    from controller.laptop import cache_folder
 
     items = garbage.find(cache_folder(), garbage.kept(results))
     if json:

@@ -72,10 +72,9 @@ def _all(devices: "Sequence[Device]", asked: "dict[str, list[Wanted]]", wheelhou
     import platform
     from concurrent.futures import ThreadPoolExecutor
 
-    from controller import fleet
     from controller import setup as settings
     from controller.errors import printable
-    from controller.run import cache_folder
+    from controller.laptop import cache_folder
 
     owner = f"{getpass.getuser()}@{platform.node()} device setup"
 
@@ -87,7 +86,7 @@ def _all(devices: "Sequence[Device]", asked: "dict[str, list[Wanted]]", wheelhou
     def one_after_the_other(lane: "Sequence[Device]") -> "list[Report]":
         return [one(device) for device in lane]
 
-    lanes = fleet.group(devices)
+    lanes = settings.group(devices)
     with ThreadPoolExecutor(min(AT_ONCE, len(lanes))) as pool:
         found = {report.device: report for lane in pool.map(one_after_the_other, lanes) for report in lane}
     return [found[device.name] for device in devices]
