@@ -1,7 +1,6 @@
 """What this device is and what it offers; reads below a configurable root, needs no privileges."""
 
 import os
-import signal
 import struct
 import sys
 import time
@@ -14,7 +13,7 @@ from agent.cache import Cache
 from agent.description import Probe
 from agent.power_sources import power_sources
 from agent.schema import Availability, SchemaError, decode, load
-from agent.system import MAX_ENTRIES, System, clean, user_name
+from agent.system import MAX_ENTRIES, System, clean, run, user_name
 
 RUNTIME_TIMEOUT_S = 60
 
@@ -82,26 +81,15 @@ def _ask(found: Probe, cache: Cache, system: System, board: boards.Board, enviro
 
 def _try(cache: Cache, backend: str, environment: str) -> Availability:
     """A backend's own probe, in a process of its own: a library that crashes on import is a finding."""
-    import subprocess
-
     from agent import worker
 
-    process = subprocess.Popen(
-        [sys.executable, os.path.abspath(sys.argv[0]), "try", backend],
-        env=worker.environ(cache, environment, {}),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    with process:
-        try:
-            return load(Availability, decode(process.communicate(timeout=RUNTIME_TIMEOUT_S)[0]))  # type: ignore[no-any-return]
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            reason = "its import took longer than {} s".format(RUNTIME_TIMEOUT_S)
-        except SchemaError:
-            reason = "its import ended without an answer, {}".format(worker.ending(process.returncode))
+    argv = [sys.executable, os.path.abspath(sys.argv[0]), "try", backend]
+    answer, status = run(argv, RUNTIME_TIMEOUT_S, worker.environ(cache, environment, {}), errors=False)
+    try:
+        return load(Availability, decode(answer))  # type: ignore[no-any-return]
+    except SchemaError:
+        late = "its import took longer than {} s".format(RUNTIME_TIMEOUT_S)
+        reason = late if status is None else "its import ended without an answer, {}".format(worker.ending(status))
     return Availability(backend, False, "", "", [], reason)
 
 

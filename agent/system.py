@@ -7,12 +7,13 @@ import os
 import pwd
 import signal
 import time
-from typing import IO, Any, List, Optional
+from typing import IO, Any, List, Mapping, Optional, Tuple
 
 MAX_TEXT_BYTES = 1 << 16
 MAX_CHARACTERS = 200
 MAX_ENTRIES = 256
 PROGRAM_TIMEOUT_S = 5.0
+KILLED_WITHIN_S = 2.0
 # Where programs are beside the PATH: root's own, which the PATH of a session over SSH lacks, and those of vendors.
 PROGRAM_FOLDERS = ("usr/local/bin", "usr/bin", "bin", "usr/local/sbin", "usr/sbin", "sbin", "usr/src/tensorrt/bin", "opt/vc/bin")
 
@@ -101,37 +102,51 @@ class System:
 
 def output_of(argv: List[str], timeout_s: float = PROGRAM_TIMEOUT_S) -> str:
     """Return at most MAX_TEXT_BYTES of what a program prints on both its streams, empty if it cannot be started or is not done in time."""
-    import subprocess
-
     try:
-        process = subprocess.Popen(
-            argv,
-            env=dict(os.environ, LC_ALL="C"),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        content, _ = run(argv, timeout_s, {**os.environb, b"LC_ALL": b"C"}, errors=True)
     except (OSError, ValueError):
         return ""
-    with process:
+    return "\n".join(clean(line) for line in content.decode("utf-8", "replace").split("\n"))
+
+
+def run(argv: List[str], timeout_s: float, environ: Mapping[Any, bytes], errors: bool) -> Tuple[bytes, Optional[int]]:
+    """Return at most MAX_TEXT_BYTES of what a program prints, with `errors` on both its streams, and its status.
+
+    Nothing and None for one that is not done in time. It is killed then, with all that it started; one that is stuck in a driver, where
+    no signal reaches it, is left alone. Raises OSError and ValueError if it cannot be started.
+    """
+    import subprocess
+
+    process = subprocess.Popen(
+        argv,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT if errors else subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    assert process.stdout is not None  # noqa: S101 - it is a pipe
+    with process.stdout:
         try:
             content = _read_until(process.stdout, time.monotonic() + timeout_s)
         finally:
             _end(process)
-    return "\n".join(clean(line) for line in content.decode("utf-8", "replace").split("\n"))
+    try:
+        status = process.wait(KILLED_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        return b"", None
+    return (b"", None) if content is None else (content, status)
 
 
-def _read_until(stream: Optional[IO[bytes]], end_s: float) -> bytes:
-    """What comes from `stream` until it ends or has given MAX_TEXT_BYTES; nothing if that takes too long."""
+def _read_until(stream: IO[bytes], end_s: float) -> Optional[bytes]:
+    """What comes from `stream` until it ends or has given MAX_TEXT_BYTES; None if that takes too long."""
     import select
 
-    assert stream is not None  # noqa: S101 - it is a pipe
     content = b""
     while len(content) < MAX_TEXT_BYTES:
         ready, _, _ = select.select([stream], [], [], max(0.0, end_s - time.monotonic()))
         if not ready:
-            return b""
+            return None
         chunk = os.read(stream.fileno(), MAX_TEXT_BYTES - len(content))
         if not chunk:
             break

@@ -10,7 +10,7 @@ from pathlib import Path
 import boards as fake
 import pytest
 
-from agent import boards, storage
+from agent import boards, storage, system
 from agent.accelerators import accelerators
 from agent.power_sources import power_sources
 from agent.system import MAX_CHARACTERS, System, clean, output_of
@@ -121,6 +121,16 @@ def test_programs_are_bounded(tmp_path: Path) -> None:
     assert output_of([str(tmp_path / "usr/bin/sleeps")], timeout_s=0.3) == ""
     assert 60_000 < len(System(str(tmp_path)).ask("talks")) <= 1 << 16
     assert System(str(tmp_path)).ask("text") == System(str(tmp_path)).ask("missing") == ""
+
+
+def test_a_program_that_no_signal_ends_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is stuck in a driver, here one that is spared, keeps nobody waiting: it gives nothing."""
+    spared: list[subprocess.Popen[bytes]] = []
+    monkeypatch.setattr(system, "_end", spared.append)
+    monkeypatch.setattr(system, "KILLED_WITHIN_S", 0.1)
+    assert system.run(["sh", "-c", "echo started; exec >&- 2>&-; exec sleep 60"], 5.0, os.environb, errors=True) == (b"", None)
+    spared[0].kill()
+    spared[0].wait()
 
 
 def test_a_quick_look_starts_no_program(tmp_path: Path) -> None:
