@@ -36,17 +36,34 @@ class TensorRtSession(Session):
 
     def __init__(self, runtime: Any, logger: Any, cuda: Cuda, engine: Any, told: Dict[str, Any]) -> None:
         self._runtime, self._logger, self._cuda, self._engine, self._told = runtime, logger, cuda, engine, told
+        self._owned = []  # type: List[Tuple[str, ctypes.c_void_p]] # what frees it, and its address
         self._tensors = []  # type: List[Tensor]
+        self._operations = []  # type: List[Operation]
         self._context = engine.create_execution_context()
         if self._context is None:
             message = "TensorRT gives no execution context: {}".format(last_error(logger.errors))
             raise FaultError("oom", checks.one_line(message), "use a smaller model, or free memory on the device", "load")
-        self._stream, self._begin, self._end = cuda.stream(), cuda.event(), cuda.event()
-        for spec, is_input in tensors(runtime, engine):
-            self._tensors.append(self._allocate(spec, is_input))
-        self._operations = []  # type: List[Operation]
+        try:
+            self._stream = self._own("cudaStreamDestroy", cuda.stream())
+            self._begin, self._end = (self._own("cudaEventDestroy", cuda.event()) for _ in range(2))
+            self._tensors.extend(self._allocate(spec, is_input) for spec, is_input in tensors(runtime, engine))
+        except Exception:
+            self._free()
+            raise
         self.infer = self._query()
         self.runtime_ns = lambda: cuda.elapsed_ns(self._begin, self._end)
+
+    def _own(self, free: str, address: ctypes.c_void_p) -> ctypes.c_void_p:
+        self._owned.append((free, address))
+        return address
+
+    def _free(self) -> int:
+        """Free all that was taken of CUDA, the last first; return the last error's status."""
+        status = 0
+        while self._owned:
+            free, address = self._owned.pop()
+            status = self._cuda.prepared(free, address)() or status
+        return status
 
     def _allocate(self, spec: TensorSpec, is_input: bool) -> Tensor:
         import numpy
@@ -55,7 +72,8 @@ class TensorRtSession(Session):
         for length in spec.shape:
             size *= length
         size_bytes = size * numpy.dtype(spec.dtype).itemsize
-        host, device = self._cuda.malloc_host(size_bytes), self._cuda.malloc(size_bytes)
+        host = self._own("cudaFreeHost", self._cuda.malloc_host(size_bytes))
+        device = self._own("cudaFree", self._cuda.malloc(size_bytes))
         memory = (ctypes.c_byte * size_bytes).from_address(host.value or 0)  # type: Any
         view = numpy.frombuffer(memory, spec.dtype, size).reshape(spec.shape)
         return Tensor(spec, is_input, size_bytes, host, device, view)
@@ -141,14 +159,9 @@ class TensorRtSession(Session):
 
     def close(self) -> None:
         """Give the memory back, the context's and the engine's too."""
-        cuda = self._cuda
-        for tensor in self._tensors:
-            cuda.call("cudaFreeHost", tensor.host)
-            cuda.call("cudaFree", tensor.device)
-        for event in (self._begin, self._end):
-            cuda.call("cudaEventDestroy", event)
-        cuda.call("cudaStreamDestroy", self._stream)
+        cuda, status = self._cuda, self._free()
         vars(self).clear()
+        cuda.check("freeing", status)
 
 
 class TensorRtBackend(Backend):
@@ -161,7 +174,7 @@ class TensorRtBackend(Backend):
     options = OPTIONS
 
     def __init__(self) -> None:
-        self._ready = {}  # type: Dict[str, Tuple[Any, Any, Dict[str, Any]]]
+        self._ready = {}  # type: Dict[str, Tuple[Any, Dict[str, Any]]]
         self._logger = None  # type: Any # kept to the process's end, as long as TensorRT's plug-ins may use it
 
     def runtime(self, options: Dict[str, Any]) -> Tuple[Any, str, str]:
@@ -184,8 +197,8 @@ class TensorRtBackend(Backend):
     def prepare(self, artifact: str, folder: str, options: Dict[str, Any]) -> str:
         """Return the path of the engine for an ONNX file, built unless `folder` has one that can be used here.
 
-        Engines are told apart by the model's content, TensorRT's version, the GPU's compute capability and the options. Raises what
-        `build` and `load` do, and OSError where the disk is full.
+        Engines are told apart by the model's content, TensorRT's version, the GPU's compute capability and the options. One that is
+        kept is tried and let go of: to deserialise it is a part of loading. Raises what `build` does, and OSError where the disk is full.
         """
         checks.check_options(self.name, options, OPTIONS)
         checks.check_file(artifact)
@@ -196,14 +209,12 @@ class TensorRtBackend(Backend):
         path = os.path.join(folder, "tensorrt-{}.engine".format(engine_cache.key(parts)))
         logger = self._logger = make_logger(runtime)
         kept = engine_cache.read(path)
-        engine = deserialize(runtime, logger, kept.content) if kept else None
-        built = kept is None or engine is None
-        if kept is None or engine is None:
+        usable = kept is not None and deserialize(runtime, logger, kept.content) is not None
+        if kept is None or not usable:
             engine_cache.discard(path)
             timing = os.path.join(folder, "tensorrt-{}-sm{}.timing".format(version, sm))
             kept = self._build(runtime, logger, artifact, settings, path, timing)
-            engine = deserialize(runtime, logger, kept.content)
-        self._ready[path] = (logger, engine, dict(kept.record, built=built))
+        self._ready[path] = (logger, dict(kept.record, built=not usable))
         return path
 
     def _build(self, runtime: Any, logger: Any, artifact: str, settings: Settings, path: str, timing: str) -> engine_cache.Kept:
@@ -222,7 +233,8 @@ class TensorRtBackend(Backend):
         runtime, name, version = self.runtime(options)
         if artifact not in self._ready:
             raise FaultError("bad_model", "{}: not an engine that was prepared".format(os.path.basename(artifact)), "run again", "load")
-        logger, engine, record = self._ready.pop(artifact)
+        logger, record = self._ready.pop(artifact)
+        engine = deserialize(runtime, logger, engine_cache.read_bytes(artifact))
         if engine is None:
             message = checks.one_line("the engine cannot be used: {}".format(last_error(logger.errors) or "TensorRT does not say why"))
             raise FaultError("compile_fail", message, "see the log; try another release of TensorRT", "load")

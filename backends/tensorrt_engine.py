@@ -48,7 +48,7 @@ def layer_names(runtime: Any, engine: Any) -> List[str]:
     try:
         document = json.loads(engine.create_engine_inspector().get_engine_information(runtime.LayerInformationFormat.JSON))
         return [_name(layer) for layer in document["Layers"][:MAX_LAYERS_TOLD]]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):  # no inspector, or a document of another kind
         return []
 
 

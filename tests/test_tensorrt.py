@@ -7,6 +7,7 @@
 
 import ctypes
 import errno
+import gc
 import importlib.util
 import json
 import os
@@ -83,6 +84,12 @@ def fault(work: Callable[[], Any]) -> Any:
         work()
     assert "\n" not in caught.value.fault.message
     return caught.value.fault
+
+
+def engines() -> int:
+    """How many engines of the fake there are."""
+    gc.collect()
+    return sum(type(one).__name__ == "ICudaEngine" for one in gc.get_objects())
 
 
 def images(count: int = 3) -> np.ndarray[Any, Any]:
@@ -162,6 +169,29 @@ def test_closing_gives_all_memory_back(simulate: Simulate, tmp_path: Path, cudar
     assert ctypes.CDLL(str(cudart)).fake_live() == before + 7
     session.close()
     assert ctypes.CDLL(str(cudart)).fake_live() == before
+
+
+@pytest.mark.parametrize("room", [0, 1, 17, 33, 50])
+def test_a_model_that_does_not_fit_takes_no_memory(room: int, simulate: Simulate, tmp_path: Path, cudart: Path) -> None:
+    """Wherever memory runs out while a session is made, what it had taken is given back."""
+    library, free, total = ctypes.CDLL(str(cudart)), ctypes.c_size_t(), ctypes.c_size_t()
+    library.cudaMemGetInfo(ctypes.byref(free), ctypes.byref(total))
+    before, used = library.fake_live(), total.value - free.value
+    backend, model = simulate(FAKE_CUDA_ROOM=str(used + room)), onnx_model(tmp_path / "m.onnx")
+    assert fault(lambda: opened(backend, model, tmp_path)).code == "oom"
+    assert library.fake_live() == before
+
+
+def test_an_engine_is_read_where_loading_is_timed(simulate: Simulate, tmp_path: Path) -> None:
+    """Preparing keeps no engine: its deserialising is in the load's time and memory, of a kept engine as of a new one."""
+    model = onnx_model(tmp_path / "m.onnx")
+    for _ in range(2):
+        backend = simulate()
+        path = backend.prepare(str(model), str(tmp_path), {})
+        assert engines() == 0
+        session = backend.load(path, {})
+        assert engines() == 1
+        session.close()
 
 
 def test_an_engine_is_built_once(simulate: Simulate, tmp_path: Path) -> None:
