@@ -22,6 +22,7 @@ ARM_PARTS = {
     "0xd42": "Cortex-A78AE",
     "0xd83": "Neoverse-V3AE",
 }
+QEMU_PART = ("0x00", "0x051")  # its processor `max`: implementer 0, part Q (target/arm/tcg/cpu64.c)
 CONTAINERS = re.compile(r"docker|podman|libpod|lxc|kubepods|containerd|machine-nspawn")
 MAX_GROUPS = 64
 
@@ -36,15 +37,19 @@ def processor(system: System) -> str:
 def emulator(system: System, machine: str) -> str:
     """Return what emulates the processor: user-mode qemu changes what uname says, but /proc/cpuinfo names the host's processor.
 
-    The real /proc is asked too: a root folder that pretends to be a board does not make the processor real.
+    Its later releases make up that file for ARM too and name their own processor in it, as a virtual machine does that has it. The real
+    /proc is asked too: a root folder that pretends to be a board does not make the processor real.
     """
-    vendors = [_cpuinfo(where).get("vendor_id") for where in (system, System("/"))]
-    return "qemu-user" if machine not in X86_MACHINES and any(vendor in X86_VENDORS for vendor in vendors) else ""
+    told = [_cpuinfo(where) for where in (system, System("/"))]
+    if machine not in X86_MACHINES and any(fields.get("vendor_id") in X86_VENDORS for fields in told):
+        return "qemu-user"
+    return "qemu" if any((fields.get("CPU implementer"), fields.get("CPU part")) == QEMU_PART for fields in told) else ""
 
 
 def _cpuinfo(system: System) -> Dict[str, str]:
     """The last value of each field of /proc/cpuinfo."""
-    pairs = [line.split(":", 1) for line in system.text("proc/cpuinfo").splitlines() if ":" in line]
+    whole, _, _ = system.text("proc/cpuinfo").rpartition("\n")  # what is read of a computer with many processors ends within a line
+    pairs = [line.split(":", 1) for line in whole.splitlines() if ":" in line]
     return {name.strip(): clean(value) for name, value in pairs}
 
 

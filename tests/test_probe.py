@@ -246,6 +246,23 @@ def test_a_root_that_pretends_to_be_a_board_does_not_hide_emulation(tmp_path: Pa
     assert host.emulator(System(str(tmp_path)), "x86_64") == ""
 
 
+def test_qemus_own_processor_is_emulated(tmp_path: Path) -> None:
+    """Later releases of qemu-user make up /proc/cpuinfo, and virtual machines have it from the processor: implementer 0, part Q."""
+    fake.arm_processor(tmp_path, "0x051")
+    cpuinfo = tmp_path / "proc/cpuinfo"
+    assert host.emulator(System(str(tmp_path)), "x86_64") == ""
+    cpuinfo.write_text(cpuinfo.read_text().replace("0x41", "0x00"))
+    assert host.emulator(System(str(tmp_path)), "x86_64") == "qemu"
+
+
+def test_a_processors_name_is_whole_however_many_there_are(tmp_path: Path) -> None:
+    """What is read of /proc/cpuinfo ends anywhere, here within every possible character of its last line."""
+    core = "processor\t: 7\nmodel name\t: AMD EPYC 7763 64-Core Processor\n\n"
+    for length in range(3 * len(core), 4 * len(core)):
+        fake.write(tmp_path, {"proc/cpuinfo": (core * 4)[:length]})
+        assert host.processor(System(str(tmp_path))) == "AMD EPYC 7763 64-Core Processor"
+
+
 def test_pythons_are_found_once_and_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Links to one interpreter count once, the agent's own comes first, what is too old, hangs or breaks is none."""
     monkeypatch.setattr("agent.software.output_of", lambda argv: output_of(argv, timeout_s=0.5))
