@@ -106,15 +106,23 @@ def _jetson_gpus(system: System, board: Board) -> List[Accelerator]:
 
 def _nvidia_gpus(system: System) -> List[Accelerator]:
     """By nvidia-smi; by what the driver leaves in /proc where that is missing or fails, which becomes the problem."""
-    said = system.ask("nvidia-smi", "--query-gpu=" + SMI_FIELDS, "--format=csv,noheader")
+    said = _smi(system, SMI_FIELDS)
+    if '"compute_cap" is not a valid field' in said:  # drivers before 510 do not know it
+        said = _smi(system, SMI_FIELDS.replace("compute_cap", "index"))
     rows = [[field.strip() for field in line.split(",")] for line in said.splitlines()]
     found = [_nvidia_gpu(*row) for row in rows if len(row) == 5 and PCI_ADDRESS.match(row[4].lower())]
     failure = "nvidia-smi: {}".format(said.strip().split("\n")[0]) if said.strip() else ""
     return found or [_driver_gpu(system, name, failure) for name in system.names("proc/driver/nvidia/gpus/*/information")]
 
 
+def _smi(system: System, fields: str) -> str:
+    return system.ask("nvidia-smi", "--query-gpu=" + fields, "--format=csv,noheader")
+
+
 def _nvidia_gpu(name: str, sm: str, memory: str, driver: str, address: str) -> Accelerator:
-    details = {"sm": sm, "driver": driver}
+    details = {"driver": driver}
+    if re.match(r"\d+\.\d+\Z", sm):
+        details["sm"] = sm
     mebibytes = re.match(r"(\d{1,9}) MiB\Z", memory)
     if mebibytes:
         details["memory_bytes"] = str(int(mebibytes.group(1)) << 20)

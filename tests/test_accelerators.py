@@ -115,6 +115,17 @@ def test_an_nvidia_gpu_is_asked_of_nvidia_smi(tmp_path: Path) -> None:
     assert (nvml.rails, nvml.boundary, nvml.problem) == (["0000:01:00.0"], "rail", "")
 
 
+def test_an_nvidia_driver_that_does_not_tell_the_compute_capability_is_no_problem(tmp_path: Path) -> None:
+    """Driver 470 refuses the whole query for that field: all else is told without it."""
+    fake.nvidia_pc(tmp_path)
+    refusal = 'Field "compute_cap" is not a valid field to query.'
+    row = "NVIDIA GeForce RTX 3060, 0, 12053 MiB, 470.256.02, 00000000:01:00.0"
+    fake.script(tmp_path, "nvidia-smi", f"case $1 in *compute_cap*) echo '{refusal}'; exit 2;; *) echo '{row}';; esac\n")
+    gpu = only(tmp_path)
+    assert (gpu.name, gpu.path, gpu.problem) == ("NVIDIA GeForce RTX 3060", "0000:01:00.0", "")
+    assert gpu.details == {"driver": "470.256.02", "memory_bytes": str(12053 << 20)}
+
+
 def test_an_nvidia_gpu_that_nvidia_smi_does_not_show_is_found_in_proc(tmp_path: Path) -> None:
     """Where nvidia-smi fails its words are the problem; where it is missing, the driver's files tell what they know."""
     fake.nvidia_pc(tmp_path)
