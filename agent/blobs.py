@@ -193,9 +193,17 @@ def _ours(cache: Cache) -> Dict[str, List[str]]:
 
 
 def _size(path: str) -> int:
+    """The bytes of a file, or of all below a folder; what goes meanwhile, as a running launch's files do, has none."""
     if not os.path.isdir(path) or os.path.islink(path):
-        return os.lstat(path).st_size if os.path.lexists(path) else 0
-    return sum(os.lstat(os.path.join(folder, file)).st_size for folder, _, files in os.walk(path) for file in files)
+        return _file_bytes(path)
+    return sum(_file_bytes(os.path.join(folder, file)) for folder, _, files in os.walk(path) for file in files)
+
+
+def _file_bytes(path: str) -> int:
+    try:
+        return os.lstat(path).st_size
+    except OSError:
+        return 0
 
 
 def _delete(path: str) -> int:

@@ -246,3 +246,11 @@ def test_only_what_is_named_and_does_not_run_is_deleted(cache: Cache) -> None:
     assert cache.names("launches") == ["other", "running"]
     assert os.path.exists(cache.blob(model))
     alive.close()
+
+
+def test_what_goes_while_it_is_counted_has_no_size(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A running launch renames and deletes files: whoever looks meanwhile is told the rest."""
+    put(cache, CONTENT)
+    walk = os.walk
+    monkeypatch.setattr(os, "walk", lambda path: [(folder, folders, [*files, "gone"]) for folder, folders, files in walk(path)])
+    assert blobs.garbage(cache)["size_bytes"]["blobs"] == len(CONTENT)

@@ -41,7 +41,7 @@ class Lab:
         return load(self.folder / "inventory.yaml").devices["board"]
 
     def fill(self) -> None:
-        """Leave on the device what runs leave there: two agents, a blob, an upload, an environment, a launch, an engine."""
+        """Leave on the device what runs leave there: agents, a blob, an upload, an environment, a launch, an engine, a probe cut off."""
         with visiting(self.device) as remote:
             model = self.folder / "model"
             model.write_bytes(b"x" * 5000)
@@ -52,6 +52,7 @@ class Lab:
             f"blobs/{'0' * 64}.part",
             "prepared/engine",
             "lease.json.17.tmp",
+            "probe-17.tmp",
         ):
             (self.agent / name).write_bytes(b"x" * 100)
         for name in ("envs/0123456789abcdef/numpy", "envs/.unpacking-old", "launches/old/files", "launches/.starting-old"):
