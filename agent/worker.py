@@ -19,7 +19,8 @@ from agent.cache import FULL, Cache, disk_fault, read_json, unlink
 from agent.schema import Fault, FaultError, LaunchSpec, Measurement, SampleFile, dump, load
 
 MAX_OUTPUT_BYTES = 64 << 20
-# Of a launch's deadline, counted from the start of its process: when measuring and evaluating end at the latest, with what they have.
+# Of a launch's deadline, counted from the start of its process, or from when its engine was built: when measuring and evaluating end at
+# the latest, with what they have.
 MEASURE_UNTIL = 0.7
 EVALUATE_UNTIL = 0.9
 PR_SET_PDEATHSIG = 1
@@ -33,6 +34,7 @@ class Worker:
         self.spec = spec
         self.events = events
         self.spawned_s = spawned_s
+        self.begun_s = spawned_s
         self.phase = "import"
 
     def emit(self, kind: str, data: Any) -> None:
@@ -70,8 +72,9 @@ class Worker:
         self._measure("cold_start_{}_s".format(part), "s", time.monotonic() - begin)
 
     def _left_s(self, share: float) -> float:
-        """Seconds until that share of the deadline has passed."""
-        return self.spawned_s + share * self.spec.deadline_s - time.monotonic()
+        """Seconds until that share of the time from `begun_s` to the deadline has passed."""
+        end_s = self.spawned_s + self.spec.deadline_s
+        return self.begun_s + share * (end_s - self.begun_s) - time.monotonic()
 
     def _run(self) -> None:
         spec = self.spec
@@ -112,7 +115,8 @@ class Worker:
         artifact = self._model_path()
         path = backend.prepare(artifact, self.cache.path("prepared"), self.spec.options)
         if path != artifact:
-            self._measure("prepare_s", "s", time.monotonic() - begin)
+            self.begun_s = time.monotonic()
+            self._measure("prepare_s", "s", self.begun_s - begin)
         return path
 
     def _measure_cached(self, path: str) -> None:

@@ -1,7 +1,9 @@
 """A launch of the agent on TensorRT: the worker finds the fake bindings in an environment and the fake libcudart by the loader."""
 
+import json
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,9 @@ import numpy as np
 import pytest
 from agents import Agent, fault, tiny_model
 
+import backends
 from agent.schema import Artifact
+from agent.worker import Worker
 
 FAKE = Path(__file__).parent / "fake_tensorrt"
 
@@ -67,3 +71,16 @@ def test_a_launch_without_a_gpu_says_so(agent: Agent, environ: dict[str, str]) -
     code, phase, message = fault(measured(agent, {**environ, "FAKE_CUDA_ERROR": "100"}))
     assert (code, phase) == ("no_device", "prepare")
     assert "no CUDA-capable device" in message
+
+
+def test_a_long_build_leaves_time_to_measure(agent: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a deadline that is four fifths over when the engine is built, the rest is shared out anew; without a build it is not."""
+    backend, told = backends.get("onnxruntime"), list[set[str]]()
+    for prepare in (lambda artifact, folder, _: shutil.copy(artifact, f"{folder}/built.onnx"), backend.prepare):
+        monkeypatch.setattr(backend, "prepare", prepare)
+        spec = agent.spec(deadline_s=1000.0)
+        Path(agent.cache.launch(spec.launch, "files")).mkdir(parents=True)
+        with (tmp_path / "events").open("wb") as events:
+            Worker(agent.cache, spec, events.fileno(), time.monotonic() - 800.0).run()
+        told.append(metrics([json.loads(line) for line in (tmp_path / "events").read_text().splitlines()]))
+    assert [("prepare_s" in one, "window_cut_short" in one) for one in told] == [(True, False), (False, True)]
