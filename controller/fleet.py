@@ -14,8 +14,9 @@ from agent.schema import Fault, FaultError
 from controller import outputs
 from controller.collect import Collected, Samples
 from controller.inventory import Device
-from controller.session import Job, Session, is_passing, lane_address
+from controller.session import Job, Session, is_passing
 from controller.store import Store, status_of
+from controller.visit import lane_address
 from reports.records import DeviceRecord, LaunchRecord
 
 MAX_TRIES = 3

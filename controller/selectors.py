@@ -37,17 +37,18 @@ def parse(text: str) -> Selector:
     return Selector(match["key"] or "", match["value"] or match["name"], bool(match["negated"]))
 
 
-def select(inventory: Inventory, selectors: Sequence[str]) -> list[Device]:
+def select(inventory: Inventory, selectors: Sequence[str], *, disabled_if_named: bool = False) -> list[Device]:
     """Give the devices that are meant, in the inventory's order; no selector, or only negated ones, start from all.
 
-    A disabled device is left out, and a selector that names it is an error: it must not go unmeasured unnoticed.
+    A disabled device is left out, and a selector that names it is an error: it must not go unmeasured unnoticed; with
+    `disabled_if_named` it is meant then, as the inventory has it.
     Raises SelectorError for a selector that nothing in the inventory answers to, NothingSelectedError where no device is left.
     """
-    parsed = [_known(inventory, text) for text in selectors]
+    parsed = [_known(inventory, text, disabled_if_named) for text in selectors]
     wanted = [one for one in parsed if not one.negated] or [Selector("", "all")]
     unwanted = [one for one in parsed if one.negated]
     found = [device for device in inventory.devices.values() if _any(wanted, device) and not _any(unwanted, device)]
-    enabled = [device for device in found if device.enabled]
+    enabled = [device for device in found if device.enabled or (disabled_if_named and device.name in selectors)]
     if not enabled:
         why = f"disabled: {', '.join(device.name for device in found)}" if found else "nothing is left"
         raise NothingSelectedError(f"no device is selected by {' '.join(selectors) or 'all'}", why, f"see the devices in {inventory.path}")
@@ -58,7 +59,7 @@ def _any(selectors: Sequence[Selector], device: Device) -> bool:
     return any(one.matches(device) for one in selectors)
 
 
-def _known(inventory: Inventory, text: str) -> Selector:
+def _known(inventory: Inventory, text: str, disabled_if_named: bool) -> Selector:
     """The selector, which something in the inventory answers to."""
     try:
         selector = parse(text)
@@ -66,7 +67,7 @@ def _known(inventory: Inventory, text: str) -> Selector:
         raise SelectorError(str(error)) from None
     devices = inventory.devices
     named = devices.get(selector.value) if not selector.key and not selector.negated else None
-    if named and not named.enabled:
+    if named and not named.enabled and not disabled_if_named:
         raise SelectorError(
             f"{named.name} is disabled", f"{inventory.path} says `enabled: false`", "say `enabled: true` there to measure it"
         )

@@ -17,8 +17,7 @@ from controller.inventory import Device
 from controller.profiles import MAX_SAMPLES, Profile
 from controller.provision import Choice
 from controller.remote import Remote
-from controller.transport import resolve
-from controller.visit import open_remote, ssh_settings
+from controller.visit import open_remote
 
 LEASE_S = 300.0
 RECONNECT_S = 60.0
@@ -234,12 +233,6 @@ class _Outage:
             self._since = now
         self._failed = now
         return now - self._since > self._limit_s
-
-
-def lane_address(device: Device) -> str:
-    """Give the host and port that a device's launches run on, ~/.ssh/config considered; raises FaultError."""
-    settings = ssh_settings(device)
-    return resolve(settings).address if settings else "this machine"
 
 
 def is_passing(error: BaseException) -> bool:

@@ -13,7 +13,7 @@ from controller.errors import FleetmarkError
 from controller.inventory import Device
 from controller.provision import Choice, Exchange
 from controller.remote import Remote
-from controller.session import Session, lane_address
+from controller.session import Session
 from controller.visit import visiting
 
 State = Literal["there", "missing", "shipped", "refused"]
@@ -71,17 +71,6 @@ def wanted(device: Device, backends: Sequence[str], runtimes: Sequence[str]) -> 
             message = f"{device.name}: no environment of {', '.join(chosen)} has {runtime}"
             raise FleetmarkError(message, next=f"use one of {', '.join(known)}")
     return found
-
-
-def group(devices: Sequence[Device]) -> list[list[Device]]:
-    """Give the devices by host and port: those of one share an agent's folder."""
-    lanes: dict[str, list[Device]] = {}
-    for device in devices:
-        try:
-            lanes.setdefault(lane_address(device), []).append(device)
-        except FaultError:  # it cannot be reached, which its own report tells
-            lanes[f"{device.name} alone"] = [device]
-    return list(lanes.values())
 
 
 def foresee(device: Device, asked: Sequence[Wanted], cache: Path) -> Report:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from controller.inventory import Device
 from controller.remote import Remote
 from controller.sshconfig import SshSettings
-from controller.transport import connect
+from controller.transport import connect, resolve
 
 
 def ssh_settings(device: Device) -> SshSettings | None:
@@ -16,6 +16,12 @@ def ssh_settings(device: Device) -> SshSettings | None:
         return None
     ssh = device.ssh
     return SshSettings(ssh.host, ssh.user, ssh.port, ssh.jump, ssh.host_key, ssh.jump_host_key, ssh.connect_timeout_s, ssh.config)
+
+
+def lane_address(device: Device) -> str:
+    """Give the host and port that a device's launches run on, ~/.ssh/config considered; raises FaultError."""
+    settings = ssh_settings(device)
+    return resolve(settings).address if settings else "this machine"
 
 
 def open_remote(device: Device) -> Remote:

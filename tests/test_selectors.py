@@ -51,6 +51,13 @@ def test_selectors_add_and_take_away(lab: inventory.Inventory, texts: list[str],
     assert names(lab, *texts) == meant
 
 
+def test_a_disabled_device_is_meant_by_its_name_where_that_is_asked_for(lab: inventory.Inventory) -> None:
+    """Not by its group and not by `all`; it stays disabled."""
+    meant = selectors.select(lab, ["builder", "pi4-a"], disabled_if_named=True)
+    assert [(device.name, device.enabled) for device in meant] == [("pi4-a", True), ("builder", False)]
+    assert "builder" not in [device.name for device in selectors.select(lab, ["hosts", "all"], disabled_if_named=True)]
+
+
 @pytest.mark.parametrize(
     ("text", "what", "hint"),
     [

@@ -21,7 +21,9 @@ Target = Annotated[
 Kind = Annotated[
     str | None, typer.Option("--kind", metavar="KIND", help="What it is; by default what its probe suggests. local: this machine.")
 ]
-Config = Annotated[Path | None, typer.Option("--config", "-F", help="A file to read in place of ~/.ssh/config.")]
+Config = Annotated[
+    Path | None, typer.Option("--config", "-F", exists=True, dir_okay=False, help="A file to read in place of ~/.ssh/config.")
+]
 
 
 def add(
@@ -166,7 +168,7 @@ def _classify(entry: dict[str, Any], kind: str | None, probe: "Probe", inventory
 def _taken(inventory: "Inventory", device: "Device") -> set[str]:
     """The USB ports of other devices on the same host."""
     from agent.schema import FaultError
-    from controller.session import lane_address
+    from controller.visit import lane_address
 
     def address(each: "Device") -> str:
         try:

@@ -12,10 +12,6 @@ from controller.cli.output import pairs, stderr_text, stdout_json, stdout_table
 if TYPE_CHECKING:
     from controller.inventory import Device, Inventory
 
-Selectors = Annotated[
-    list[str] | None, typer.Argument(metavar="[SEL]...", help="Which devices: names, groups, key=value tags; all if none.")
-]
-
 app = typer.Typer(help="The lab's devices, as inventory.yaml names them.", no_args_is_help=True)
 app.command("add")(add.add)
 
@@ -27,7 +23,7 @@ def device() -> None:
 
 @app.command("list")
 def list_devices(
-    selectors: Selectors = None,
+    selectors: options.Selectors = None,
     select: options.Select = None,
     inventory: options.Inventory = options.INVENTORY,
     json: options.Json = False,
@@ -84,7 +80,11 @@ app.command("trust")(trust.trust)
 
 
 @app.command("remove")
-def remove(name: trust.Name, yes: trust.Yes = False, inventory: options.Inventory = options.INVENTORY) -> None:
+def remove(
+    name: trust.Name,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")] = False,
+    inventory: options.Inventory = options.INVENTORY,
+) -> None:
     """Take a device out of the inventory, with its own comments.
 
     Its results stay. Suite files that name it are not searched.

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from controller.inventory import Device
     from controller.remote import Garbage
 
-AT_ONCE = 16
-
 Selectors = Annotated[list[str] | None, typer.Argument(metavar="[SEL]...", help="With --remote: which devices; all if none.")]
 
 
@@ -58,16 +56,12 @@ def gc(
 
 
 def _remote(selectors: Sequence[str], inventory: "options.Inventory", yes: bool, json: bool) -> int:
-    from concurrent.futures import ThreadPoolExecutor
-
     from agent.schema import FaultError, dump
-    from controller import inventory as inventories
-    from controller import selectors as selecting
+    from controller import lanes
     from controller.errors import exit_code, gravest
 
-    devices = selecting.select(inventories.load(inventory), selectors)
-    with ThreadPoolExecutor(min(AT_ONCE, len(devices))) as pool:
-        found = list(pool.map(functools.partial(_one, yes=yes), devices))
+    devices = options.devices(inventory, selectors)
+    found = lanes.each(devices, functools.partial(_one, yes=yes))
     if json:
         documents = [
             {"device": device.name, "size_bytes": held.size_bytes if held else {}, "freed_bytes": freed, "fault": dump(fault)}

@@ -1,17 +1,32 @@
 """Options that several commands share."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from controller.inventory import Device
 
 Inventory = Annotated[Path, typer.Option("--inventory", "-i", envvar="FLEETMARK_INVENTORY", help="The devices.")]
 Select = Annotated[
     list[str] | None,
     typer.Option("--select", "-l", help="Which devices: names, groups, key=value tags, all; ! negates. Several add up.", metavar="SEL"),
 ]
+Selectors = Annotated[
+    list[str] | None, typer.Argument(metavar="[SEL]...", help="Which devices: names, groups, key=value tags; all if none.")
+]
 Results = Annotated[Path, typer.Option("--results", envvar="FLEETMARK_RESULTS", help="Where results are kept.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, a unique prefix of one, a tag, or latest.")]
 INVENTORY = Path("inventory.yaml")
 RESULTS = Path("results")
+
+
+def devices(inventory: Path, *selectors: Sequence[str] | None) -> "list[Device]":
+    """Give the devices that are to be asked; one that is named although it is disabled is asked too. Raises FleetmarkError."""
+    from controller import inventory as inventories
+    from controller import selectors as selecting
+
+    return selecting.select(inventories.load(inventory), [text for each in selectors for text in each or ()], disabled_if_named=True)

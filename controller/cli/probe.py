@@ -1,7 +1,7 @@
 """fleetmark device probe."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,18 +12,13 @@ from controller.cli.output import stderr_text, stdout_json, stdout_table
 if TYPE_CHECKING:
     from agent.description import Probe
     from agent.schema import FaultError
-    from controller.inventory import Device, Inventory
+    from controller.inventory import Device
 
-AT_ONCE = 16
 MAX_CHARACTERS = 500
-
-Selectors = Annotated[
-    list[str] | None, typer.Argument(metavar="[SEL]...", help="Which devices: names, groups, key=value tags; all if none.")
-]
 
 
 def probe(
-    selectors: Selectors = None,
+    selectors: options.Selectors = None,
     select: options.Select = None,
     quick: Annotated[bool, typer.Option("--quick", help="Ask no program there and try no runtime.")] = False,
     inventory: options.Inventory = options.INVENTORY,
@@ -34,15 +29,12 @@ def probe(
     Board, system, processor, accelerators, power sensors, runtimes, each tried in a process of its own. A disabled device is asked if it
     is named. Exit code 4 if a device cannot be reached; the others are asked all the same.
     """
-    from concurrent.futures import ThreadPoolExecutor
-
     from agent.schema import FaultError, dump
-    from controller import inventory as inventories
+    from controller import lanes
     from controller.errors import exit_code, gravest, render
 
-    devices = _select(inventories.load(inventory), [*(selectors or ()), *(select or ())])
-    with ThreadPoolExecutor(min(AT_ONCE, len(devices))) as pool:
-        answers = list(pool.map(_ask, devices, [quick] * len(devices)))
+    devices = options.devices(inventory, selectors, select)
+    answers = lanes.each(devices, lambda device: _ask(device, quick))
     found = {device.name: answer for device, answer in zip(devices, answers, strict=True)}
     faults = [answer for answer in answers if isinstance(answer, FaultError)]
     if json:
@@ -57,16 +49,6 @@ def probe(
         stderr_text(render(fault), "red")
     if faults:
         raise typer.Exit(gravest([exit_code(fault) for fault in faults]))
-
-
-def _select(inventory: "Inventory", selectors: Sequence[str]) -> "list[Device]":
-    """The devices that are meant; one that is named although it is disabled is meant too."""
-    from dataclasses import replace
-
-    from controller import selectors as selecting
-
-    devices = {name: one.model_copy(update={"enabled": one.enabled or name in selectors}) for name, one in inventory.devices.items()}
-    return selecting.select(replace(inventory, devices=devices), selectors)
 
 
 def _ask(device: "Device", quick: bool) -> "Probe | FaultError":

@@ -13,18 +13,13 @@ if TYPE_CHECKING:
     from controller.inventory import Device
     from controller.setup import Outcome, Report, Wanted
 
-AT_ONCE = 16
-
-Selectors = Annotated[
-    list[str] | None, typer.Argument(metavar="[SEL]...", help="Which devices: names, groups, key=value tags; all if none.")
-]
 Backend = Annotated[list[str] | None, typer.Option("--backend", "-b", help="Which backends (default: those of the device).")]
 Runtime = Annotated[list[str] | None, typer.Option("--runtime", metavar="NAME[==VERSION]", help="Which runtimes, such as tflite-runtime.")]
 Wheelhouse = Annotated[Path | None, typer.Option("--wheelhouse", help="A folder of wheels, for a laptop that is offline.", exists=True)]
 
 
 def setup(
-    selectors: Selectors = None,
+    selectors: options.Selectors = None,
     select: options.Select = None,
     inventory: options.Inventory = options.INVENTORY,
     backend: Backend = None,
@@ -41,12 +36,10 @@ def setup(
     from dataclasses import asdict
 
     from agent.schema import FaultError, dump
-    from controller import inventory as inventories
-    from controller import selectors as selecting
     from controller import setup as settings
     from controller.errors import exit_code, gravest
 
-    devices = selecting.select(inventories.load(inventory), [*(selectors or ()), *(select or ())])
+    devices = options.devices(inventory, selectors, select)
     _check(backend or [])
     asked = {device.name: settings.wanted(device, backend or [], runtime or []) for device in devices}
     reports = _all(devices, asked, wheelhouse, dry_run)
@@ -67,13 +60,11 @@ def _check(backends: Sequence[str]) -> None:
 
 
 def _all(devices: "Sequence[Device]", asked: "dict[str, list[Wanted]]", wheelhouse: Path | None, dry_run: bool) -> "list[Report]":
-    """The reports in the devices' order; those of one host come one after the other."""
     import getpass
     import platform
-    from concurrent.futures import ThreadPoolExecutor
 
+    from controller import lanes
     from controller import setup as settings
-    from controller.errors import printable
     from controller.laptop import cache_folder
 
     owner = f"{getpass.getuser()}@{platform.node()} device setup"
@@ -81,22 +72,16 @@ def _all(devices: "Sequence[Device]", asked: "dict[str, list[Wanted]]", wheelhou
     def one(device: "Device") -> "Report":
         if dry_run:
             return settings.foresee(device, asked[device.name], cache_folder())
-        return settings.set_up(device, asked[device.name], owner, cache_folder(), wheelhouse, lambda text: stderr_text(printable(text)))
+        return settings.set_up(device, asked[device.name], owner, cache_folder(), wheelhouse, stderr_text)
 
-    def one_after_the_other(lane: "Sequence[Device]") -> "list[Report]":
-        return [one(device) for device in lane]
-
-    lanes = settings.group(devices)
-    with ThreadPoolExecutor(min(AT_ONCE, len(lanes))) as pool:
-        found = {report.device: report for lane in pool.map(one_after_the_other, lanes) for report in lane}
-    return [found[device.name] for device in devices]
+    return lanes.each(devices, one)
 
 
 def _show(reports: "Sequence[Report]", dry_run: bool) -> None:
     from controller.errors import render
     from controller.setup import faults
 
-    rows = [_row(report.device, outcome, dry_run) for report in reports for outcome in report.outcomes]
+    rows = [_row(report.device, outcome) for report in reports for outcome in report.outcomes]
     if rows:
         stdout_table(["device", "backend", "runtime", "python", "size", "", "it works"], rows, right=["size"])
     for report in reports:
@@ -109,8 +94,8 @@ def _show(reports: "Sequence[Report]", dry_run: bool) -> None:
             stderr_text(f"{report.device}: shipped {report.shipped_bytes:,} bytes")
 
 
-def _row(device: str, outcome: "Outcome", dry_run: bool) -> list[str]:
+def _row(device: str, outcome: "Outcome") -> list[str]:
     state = {"there": "is there", "missing": "would be shipped", "shipped": "shipped", "refused": "refused"}[outcome.state]
-    works = {None: "not tried" if dry_run else "", True: f"on {', '.join(outcome.devices)}" if outcome.devices else "yes", False: "NO"}
+    works = {None: "", True: f"on {', '.join(outcome.devices)}" if outcome.devices else "yes", False: "NO"}
     size = f"{outcome.size_bytes / 1e6:.1f} MB" if outcome.size_bytes else ""
     return [device, outcome.backend, outcome.runtime, outcome.python, size, state, works[outcome.works]]
