@@ -1,5 +1,6 @@
 """What keeps a device from being measured, or from being measured well, and the command that mends it, judged from its probe."""
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -22,7 +23,7 @@ CALLED = {"coral-usb": "Coral USB", "ncs2": "Neural Compute Stick 2", "coral-pci
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at: what was seen, and where it is not `ok` the command or step that mends it."""
+    """One thing that was looked at: what was seen, and where it is not `ok` the commands or steps that mend it, a line each."""
 
     level: Level
     name: str
@@ -97,11 +98,16 @@ def _permission(one: Accelerator, user: str) -> str:
     """The rules for every id that the stick shows: both change once its firmware is loaded."""
     if one.kind == "coral-pcie":
         rule = 'SUBSYSTEM=="apex", MODE="0660", GROUP="apex"'
-        return f"sudo groupadd -f apex && {_rule([rule], '65-apex')} && sudo usermod -aG apex {user}, then log in anew"
+        return f"sudo groupadd -f apex && {_rule([rule], '65-apex')} && {_join('apex', user)}"
     products = {"coral-usb": ("1a6e:089a", "18d1:9302"), "ncs2": ("03e7:2485", "03e7:f63b")}.get(one.kind, ())
     rules = [_usb_rule(*product.split(":")) for product in products]
     name = {"coral-usb": "60-coral", "ncs2": "97-ncs2"}.get(one.kind, "60-accelerator")
-    return f"sudo groupadd -f plugdev && {_rule(rules, name)} && sudo usermod -aG plugdev {user}, then log in anew and plug it in again"
+    return f"sudo groupadd -f plugdev && {_rule(rules, name)} && {_join('plugdev', user)} and plug it in again"
+
+
+def _join(group: str, user: str) -> str:
+    """How a user gets into a group; the device names the user, so nothing of the name is left for a shell to do."""
+    return f"sudo usermod -aG {group} {shlex.quote(user)}\nthen log in anew"
 
 
 def _usb_rule(vendor: str, product: str) -> str:
@@ -144,7 +150,7 @@ def _tensorrt(probe: Probe, reason: str) -> Check:
     if there:
         message = f"TensorRT {there} is installed without its Python bindings{f' ({reason})' if reason else ''}"
         return Check(
-            "required", "tensorrt", False, message, "sudo apt-get install python3-libnvinfer, and use the system's own /usr/bin/python3"
+            "required", "tensorrt", False, message, "sudo apt-get install python3-libnvinfer\nand use the system's own /usr/bin/python3"
         )
     return Check("required", "tensorrt", False, reason or "TensorRT is not installed", "install TensorRT: on a Jetson by JetPack")
 
@@ -157,7 +163,7 @@ def _steadiness(device: Device, probe: Probe, lease: LeaseState, now_s: float) -
     if device.expect.power_mode or probe.power_mode:
         yield _power_mode(device, probe)
     if "raspberry" in probe.board.lower() and probe.groups:
-        mend = f"sudo usermod -aG video {probe.user}, then log in anew"
+        mend = _join("video", probe.user)
         message = f"{probe.user} is {'' if 'video' in probe.groups else 'not '}in group video, which vcgencmd needs to tell of throttling"
         yield Check("recommended", "video-group", "video" in probe.groups, message, mend)
     yield _power(device, probe)

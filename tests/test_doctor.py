@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from agent.description import Accelerator, PowerSource, Probe
 from agent.schema import REASONS, Availability, Fault
 from controller import doctor, targets
 from controller.cli.__main__ import app
+from controller.cli.doctor import lines
 from controller.doctor import Check
 from controller.inventory import Device
 from controller.remote import LeaseState
@@ -180,3 +183,31 @@ def test_a_device_that_does_not_answer_ends_with_4(tmp_path: Path) -> None:
     code, text = run(tmp_path, "{kind: generic, ssh: {host: 127.0.0.1, port: 1, user: nobody, config: /dev/null}}")
     assert code == 4
     assert "unreachable" in text
+
+
+@pytest.mark.parametrize("kind", ["coral-usb", "ncs2", "coral-pcie"])
+def test_a_mend_can_be_pasted_into_a_shell(kind: str, tmp_path: Path) -> None:
+    """Run by sh with a `sudo` that runs what may be run here, a rule per line is written; a user's name is one word whatever it holds."""
+    user = "bench; touch pwned"
+    stick = Accelerator(kind, "x", "2-1.4", 5000.0, "no", {})
+    complaints = found(healthy(accelerators=[stick], user=user, versions={"libusb-1.0-0": "1.0.26"}), device(kind=kind))
+    command, *steps = complaints["permission"].mend.split("\n")
+    assert steps[0].startswith("then log in anew")
+    (tmp_path / "sudo").write_text('#!/bin/sh\necho "$@" >> said\n[ "$1" = tee ] && exec tee rules || exit 0\n')
+    (tmp_path / "sudo").chmod(0o755)
+    environ = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    written = subprocess.run(["/bin/sh", "-ec", command], cwd=tmp_path, env=environ, capture_output=True, text=True, check=True).stdout
+    assert written == (tmp_path / "rules").read_text()
+    rules = written.splitlines()
+    assert len(rules) == (1 if kind == "coral-pcie" else 2)
+    for rule in rules:
+        assert all(re.fullmatch(r'[A-Z]+(\{\w+\})?={1,2}"[\w-]+"', word) for word in rule.split(", ")), rule
+    assert f"usermod -aG {'apex' if kind == 'coral-pcie' else 'plugdev'} {user}" in (tmp_path / "said").read_text()
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_a_mend_of_several_lines_is_shown_in_lines() -> None:
+    """Each below the other, none with an escaped line end."""
+    checks = doctor.refused(Fault("host_key", "connect", "refusing", "fleetmark device trust pi\notherwise take care"))
+    shown = [text for text, _ in lines({"pi": checks})]
+    assert [line.strip() for line in shown[2:]] == ["mend:            fleetmark device trust pi", "otherwise take care"]
