@@ -15,11 +15,15 @@ from controller import inventory as inventories
 
 
 def test_a_reinstalled_device_is_trusted_again(fleetmark: Command, sshd: Sshd, tmp_path: Path) -> None:
-    """`trust` says of the same key that it is the same; a new one is pinned after both were shown, and no other byte changes."""
+    """`trust` says of the same key that it is the same, and of another than the given one that it is; a new one is pinned after both were
+    shown, and no other byte changes."""
     path = tmp_path / "inventory.yaml"
     fleetmark(*added(sshd, "pi4-a", "--yes", "--host-key", sshd.host_key))
     before, old = path.read_text(), sshd.host_key
     assert "which the inventory pins" in fleetmark("device", "trust", "pi4-a").err
+    other = old[:-4] + ("AAAA" if old[-4:] != "AAAA" else "BBBB")
+    assert "not to be believed" in fleetmark("device", "trust", "pi4-a", "--yes", "--host-key", other, code=4).err
+    assert "'' is not a host key" in fleetmark("device", "trust", "pi4-a", "--yes", "--host-key", "", code=2).err
     assert path.read_text() == before
     sshd.kill()
     sshd.new_host_key()
@@ -102,6 +106,18 @@ def test_list_and_show_tell_what_the_file_means(fleetmark: Command) -> None:
     assert (sources["name"], sources["ssh.port"], sources["agent.cache_dir"]) == ("line 17", "line 19", "defaults, line 5")
     assert sources["settle.timeout_s"] == "built in"
     assert "defaults, line 5" in fleetmark("device", "show", "far").out
+
+
+@pytest.mark.parametrize("words", [("doctor",), ("device", "probe", "--quick"), ("device", "setup", "--dry-run"), ("gc", "--remote")])
+def test_a_disabled_device_is_asked_only_if_it_is_named(words: tuple[str, ...], fleetmark: Command, tmp_path: Path) -> None:
+    """By its name, as an argument or behind -l, it is asked; with all devices it is not."""
+    path = tmp_path / "inventory.yaml"
+    path.write_text(path.read_text().replace("local      # no SSH", "local\n    enabled: false"))
+    assert "disabled: laptop, far" in fleetmark(*words, code=5).err
+    for named in (("laptop",), ("-l", "laptop")):
+        done = fleetmark(*words, *named, "--json")
+        assert "laptop" in done.out
+        assert "far" not in done.out
 
 
 def test_a_probe_asks_every_device_and_tells_who_did_not_answer(fleetmark: Command, shared_sshd: Sshd, tmp_path: Path) -> None:

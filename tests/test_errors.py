@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+import pytest
+
 from agent.schema import Fault, FaultError
+from controller.cli.output import stderr_text
 from controller.errors import MAX_LINES, ConfigError, ExitCode, Problem, exit_code, gravest, render
 
 
@@ -16,6 +19,12 @@ def test_an_error_cannot_steer_the_terminal() -> None:
         "  next: first",
         "        second",
     ]
+
+
+def test_narration_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever writes it: escape sequences are shown escaped, nothing is markup, lines stay lines."""
+    stderr_text("pi says [bold]\x1b[2J\n\u202eX")
+    assert capsys.readouterr().err == "pi says [bold]\\x1b[2J\n\\u202eX\n"
 
 
 def test_the_gravest_exit_code_wins() -> None:

@@ -63,19 +63,21 @@ def main() -> None:
 
 def _run() -> int:
     try:
-        return app(standalone_mode=False) or ExitCode.OK
+        code = app(standalone_mode=False) or ExitCode.OK
     except typer.Exit as ended:
-        return ended.exit_code
+        code = ended.exit_code
     except SystemExit as ended:  # how typer tells that nobody reads our output any more
         raise BrokenPipeError from ended
     except (KeyboardInterrupt, typer.Abort):
-        stderr_text("interrupted", "bold yellow")
-        return ExitCode.INTERRUPTED
+        code = ExitCode.INTERRUPTED
     except (FleetmarkError, FaultError) as error:
         stderr_text(render(error), "red")
         return exit_code(error)
     except Exception as error:  # noqa: BLE001 - the last place where it can be told in our words
         return _other(error)
+    if code == ExitCode.INTERRUPTED:  # by which typer tells a Ctrl-C too
+        stderr_text("interrupted", "bold yellow")
+    return code
 
 
 def _other(error: Exception) -> int:

@@ -9,14 +9,18 @@ from pathlib import Path
 from typing import Any
 
 VERSION = 1
+MAX_WIDTH = 10_000  # characters
 
 
 def stderr_text(text: str, style: str = "") -> None:
-    """Print narration to stderr, in a style where that is a terminal; nothing in it is read as markup."""
+    """Print narration to stderr, in a style where that is a terminal; nothing in it is read as markup or steers the terminal."""
     from rich.console import Console
     from rich.text import Text
 
-    Console(stderr=True, soft_wrap=True).print(Text(text, style))
+    from controller.errors import printable
+
+    lines = "\n".join(map(printable, text.split("\n")))
+    Console(stderr=True, soft_wrap=True).print(Text(lines, style))
 
 
 def stdout_lines(lines: Iterable[tuple[str, str]]) -> None:
@@ -37,7 +41,10 @@ def stdout_json(kind: str, content: object) -> None:
 
 
 def stdout_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> None:
-    """Print a table; columns named in `right` are aligned there. Cells are text, never markup."""
+    """Print a table; columns named in `right` are aligned there, those without a cell left out. Cells are text, never markup.
+
+    On a terminal it is as wide as that; elsewhere no cell is folded, so that it can be searched, unless COLUMNS says how wide it is.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -46,11 +53,13 @@ def stdout_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: S
     from controller.errors import printable
 
     table = Table(box=box.SIMPLE_HEAD)
-    for column in columns:
+    filled = [at for at in range(len(columns)) if not rows or any(row[at] for row in rows)]
+    for column in (columns[at] for at in filled):
         table.add_column(column, justify="right" if column in right else "left", overflow="fold", no_wrap=column == columns[0])
     for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
-    Console().print(table)
+        table.add_row(*(Text(printable(row[at])) for at in filled))
+    is_fitted = sys.stdout.isatty() or "COLUMNS" in os.environ
+    Console(width=None if is_fitted else MAX_WIDTH).print(table)
 
 
 def write(text: str, path: Path | None) -> Path | None:

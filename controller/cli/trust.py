@@ -71,7 +71,7 @@ def check_given(host_key: str | None, jump_host_key: str | None) -> dict[str, st
     from controller.errors import FleetmarkError
     from controller.hostkeys import parse_pin
 
-    given = {field: pin for field, pin in (("host_key", host_key), ("jump_host_key", jump_host_key)) if pin}
+    given = {field: pin for field, pin in (("host_key", host_key), ("jump_host_key", jump_host_key)) if pin is not None}
     for pin in given.values():
         try:
             parse_pin(pin)
@@ -113,9 +113,9 @@ def is_terminal() -> bool:
 
 
 def _judge(meeting: "Meeting", old: Mapping[str, str | None], given: Mapping[str, str], yes: bool) -> None:
-    before = _before(meeting, old)
     pinned = old.get(meeting.field)
-    if not before.refusal(meeting.key):
+    if not _before(meeting, old).refusal(meeting.key):
+        _check(meeting, is_fixed=meeting.field in given)
         stderr_text(f"{meeting.label} presents {meeting.key.pin}, which {'the inventory pins' if pinned else 'known_hosts has'}")
         return
     held = ", ".join(key.pin for key in meeting.known.keys) or "nothing"
