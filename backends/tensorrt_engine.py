@@ -9,7 +9,7 @@ from agent.schema import FaultError, TensorSpec
 from backends import Operation, checks
 
 DTYPES = {"FLOAT": "float32", "HALF": "float16", "INT8": "int8", "UINT8": "uint8", "INT32": "int32", "INT64": "int64", "BOOL": "bool"}
-MAX_LAYERS_TOLD = 200
+MAX_LAYERS_TOLD = 100  # with their names' length a launch's details stay below what a controller reads of them
 MAX_NAME_TOLD = 120
 
 
@@ -53,8 +53,9 @@ def layer_names(runtime: Any, engine: Any) -> List[str]:
 
 
 def _name(layer: Any) -> str:
-    """Return a layer's name: the inspector gives it alone, or in an object where the engine was built to tell more."""
-    return str(layer if isinstance(layer, str) else layer["Name"])[:MAX_NAME_TOLD]
+    """Return a layer's name in ASCII: the inspector gives it alone, or in an object where the engine was built to tell more."""
+    name = str(layer if isinstance(layer, str) else layer["Name"])[:MAX_NAME_TOLD]
+    return name.encode("ascii", "replace").decode("ascii")
 
 
 def execution(context: Any, addresses: Dict[str, int], stream: int) -> Callable[[], bool]:

@@ -29,6 +29,7 @@ from backends import Operation, cuda, engine_cache
 from backends.tensorrt import TensorRtBackend, TensorRtSession
 from compress import recipes
 from compress.build import build
+from controller.limits import MAX_DETAILS_CHARACTERS
 
 FAKE = Path(__file__).parent / "fake_tensorrt"
 RELEASES = ("8.2.1.8", "8.5.2.2", "8.6.2.3", "10.3.0.30", "11.0.0.1")
@@ -386,6 +387,16 @@ def test_details_tell_engine_memory_and_layers(simulate: Simulate, tmp_path: Pat
     assert (details["cuda_runtime"], details["cuda_driver"]) == ("10.2", "12.6")
     assert [len(name) for name in details["layer_names"]] == [len("conv + relu"), 120]
     assert json.loads(json.dumps(details)) == details
+
+
+def test_a_deep_models_details_are_read(simulate: Simulate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine of a thousand fused layers with long names tells what a controller reads: it refuses a launch with larger details."""
+    session = opened(simulate(), onnx_model(tmp_path / "m.onnx"), tmp_path)
+    layers = json.dumps({"Layers": [f"PWN({at}) \u00d7 " + "x" * 500 for at in range(1000)]})
+    monkeypatch.setattr(sys.modules["tensorrt"].EngineInspector, "get_engine_information", lambda *_: layers)
+    details = session.details()
+    assert len(details["layer_names"]) > 10
+    assert len(json.dumps(details)) < MAX_DETAILS_CHARACTERS
 
 
 def test_a_profile_gives_each_layers_time(simulate: Simulate, tmp_path: Path) -> None:
