@@ -2,6 +2,7 @@
 
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -118,9 +119,19 @@ def at_terminal(*words: object, answer: str | signal.Signals) -> tuple[int, str]
         while chunk := _read(ours):
             shown += chunk
             if shown.endswith(b"[y/N] "):
-                process.send_signal(answer) if isinstance(answer, signal.Signals) else os.write(ours, answer.encode())
+                _give(process, ours, answer)
         os.close(ours)
     return process.returncode, shown.decode()
+
+
+def _give(process: subprocess.Popen[bytes], terminal: int, answer: str | signal.Signals) -> None:
+    """Type the text; or send the signal until it is heard: one between the question and the reading of its answer is not."""
+    if isinstance(answer, str):
+        os.write(terminal, answer.encode())
+        return
+    process.send_signal(answer)
+    while not select.select([terminal], [], [], 1.0)[0]:
+        process.send_signal(answer)
 
 
 def _read(terminal: int) -> bytes:
