@@ -1,5 +1,6 @@
 """The device commands as tests run them: in a folder with an inventory, against real SSH servers, with and without a terminal."""
 
+import functools
 import os
 import pty
 import select
@@ -67,7 +68,8 @@ def fleetmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         monkeypatch.setattr(sys, "argv", ["fleetmark", *map(str, words)])
         with pytest.raises(SystemExit) as ended:
             main()
-        done = Ended(int(ended.value.code or 0), *capsys.readouterr())
+        printed = capsys.readouterr()
+        done = Ended(int(ended.value.code or 0), printed.out, printed.err)
         assert done.code == code, done
         assert "Traceback" not in done.err
         return done
@@ -113,7 +115,9 @@ def at_terminal(*words: object, answer: str | signal.Signals) -> tuple[int, str]
     """The exit code and what a terminal shows of a command whose question is answered by a text or a signal."""
     ours, theirs = pty.openpty()
     command = [str(FLEETMARK), *map(str, words)]
-    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "dumb"}) as process:
+    environ = {**os.environ, "TERM": "dumb"}
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a job in a script's background ignores it
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environ, preexec_fn=heard) as process:
         os.close(theirs)
         shown = b""
         while chunk := _read(ours):
