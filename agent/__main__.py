@@ -21,7 +21,8 @@ def _probe(cache: Cache, request: Dict[str, Any], arguments: argparse.Namespace)
     from agent import probe
 
     environments = load(Dict[str, str], request.get("environments", {}), "environments")
-    return probe.probe(cache, arguments.root, None if arguments.quick else environments)
+    environ = load(Dict[str, str], request.get("environ", {}), "environ")
+    return probe.probe(cache, arguments.root, None if arguments.quick else environments, environ)
 
 
 def _install(cache: Cache, request: Dict[str, Any], _: argparse.Namespace) -> Any:

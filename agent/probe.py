@@ -18,8 +18,8 @@ from agent.system import MAX_ENTRIES, System, clean, run, user_name
 RUNTIME_TIMEOUT_S = 60
 
 
-def probe(cache: Cache, root: str, environments: Optional[Dict[str, str]]) -> Probe:
-    """Return the device's description; `environments` names the one to try for each backend.
+def probe(cache: Cache, root: str, environments: Optional[Dict[str, str]], environ: Optional[Dict[str, str]] = None) -> Probe:
+    """Return the device's description; `environments` names the one to try for each backend, with the variables `environ`.
 
     None gives a quick one: what the system's files tell, in well under a second. It starts no program and leaves runtimes alone.
     """
@@ -62,29 +62,31 @@ def probe(cache: Cache, root: str, environments: Optional[Dict[str, str]]) -> Pr
         tools={},
         backends=[],
     )
-    return found if environments is None else _ask(found, cache, system, board, environments)
+    if environments is None:
+        return found
+    tried = [_try(cache, name, environments.get(name, ""), environ or {}) for name in backends.NAMES]
+    return _ask(found, system, board)._replace(backends=tried)
 
 
 def _cleaned(values: Dict[str, float]) -> Dict[str, float]:
     return {clean(name): values[name] for name in sorted(values)[:MAX_ENTRIES]}
 
 
-def _ask(found: Probe, cache: Cache, system: System, board: boards.Board, environments: Dict[str, str]) -> Probe:
-    """The description with what programs and runtimes say."""
+def _ask(found: Probe, system: System, board: boards.Board) -> Probe:
+    """The description with what programs say."""
     return found._replace(
         interpreters=software.interpreters(system),
         versions=software.versions(system, board),
         tools=software.tools(system),
-        backends=[_try(cache, name, environments.get(name, "")) for name in backends.NAMES],
     )
 
 
-def _try(cache: Cache, backend: str, environment: str) -> Availability:
+def _try(cache: Cache, backend: str, environment: str, environ: Dict[str, str]) -> Availability:
     """A backend's own probe, in a process of its own: a library that crashes on import is a finding."""
     from agent import worker
 
     argv = [sys.executable, os.path.abspath(sys.argv[0]), "try", backend]
-    answer, status = run(argv, RUNTIME_TIMEOUT_S, worker.environ(cache, environment, {}), errors=False)
+    answer, status = run(argv, RUNTIME_TIMEOUT_S, worker.environ(cache, environment, environ), errors=False)
     try:
         return load(Availability, decode(answer))  # type: ignore[no-any-return]
     except SchemaError:

@@ -64,13 +64,19 @@ class Garbage(NamedTuple):
 
 
 class Remote:
-    """The agent on one device; `python` is the interpreter it runs under, `cache_dir` its folder there (~ is the user's home)."""
+    """The agent on one device; `python` is the interpreter it runs under, `cache_dir` its folder there (~ is the user's home).
 
-    def __init__(self, transport: Transport, name: str, python: str = "python3", cache_dir: str = DEFAULT) -> None:
+    `environ` are the environment variables that runtimes get there.
+    """
+
+    def __init__(
+        self, transport: Transport, name: str, python: str = "python3", cache_dir: str = DEFAULT, environ: Mapping[str, str] | None = None
+    ) -> None:
         self.transport = transport
         self.name = name
         self.python = python
         self.cache_dir = _expand(cache_dir, transport)
+        self.environ = dict(environ or {})
         self._zipapp: Zipapp = build_zipapp()
 
     def path(self, *parts: str) -> str:
@@ -109,7 +115,7 @@ class Remote:
 
         Raises FaultError `protocol` where a text or list of it is longer than any device's.
         """
-        request = {"environments": dict(environments)} if environments is not None else {}
+        request = {"environments": dict(environments), "environ": self.environ} if environments is not None else {}
         found = self._call("probe", request, *([] if environments is not None else ["--quick"]), timeout_s=INSTALL_TIMEOUT_S)
         try:
             _check_sizes(found)

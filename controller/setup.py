@@ -143,7 +143,7 @@ def try_runtimes(exchange: Exchange, chosen: Sequence[tuple[str, Choice | None]]
 
 def _probe(python: str, folders: Mapping[str, str], remote: Remote) -> dict[str, Availability]:
     """What backends say under an interpreter (empty: the agent's own), each in an environment's folder."""
-    other = Remote(remote.transport, remote.name, python or remote.python, remote.cache_dir)
+    other = Remote(remote.transport, remote.name, python or remote.python, remote.cache_dir, remote.environ)
     return {one.backend: one for one in other.probe(folders).backends}
 
 

@@ -29,7 +29,7 @@ def open_remote(device: Device) -> Remote:
     transport = connect(device.name, ssh_settings(device))
     python = device.agent.python or ("python3" if device.ssh else sys.executable)
     try:
-        return Remote(transport, device.name, python, device.agent.cache_dir)
+        return Remote(transport, device.name, python, device.agent.cache_dir, device.agent.env)
     except BaseException:
         transport.close()
         raise

@@ -1,5 +1,6 @@
 """What a device is and offers, read from the fake roots of boards.py: every string of HARDWARE.md section 1."""
 
+import json
 import os
 import platform
 import sys
@@ -19,8 +20,10 @@ from agent.power_sources import power_sources
 from agent.probe import probe
 from agent.schema import PROTOCOL, FaultError, decode, dump, encode, load
 from agent.system import MAX_CHARACTERS, System, output_of
+from controller import inventory
 from controller.remote import Remote
 from controller.transport import connect
+from controller.visit import visiting
 
 UNKNOWN = boards.Board("", "", "", "", "")
 
@@ -300,6 +303,20 @@ def test_the_agent_probes_a_fake_root(kind: str, tmp_path: Path) -> None:
     assert (found.interpreters, found.versions, found.tools, found.backends) == ([], {}, {}, [])
     assert found.power_mode == {"jetson-nano": "MAXN", "jetson-orin-nano": "25W"}.get(kind, "")
     assert (found.cache_problem, found.user != "", found.groups != []) == ("", True, True)
+
+
+def test_runtimes_are_tried_with_the_devices_own_variables(tmp_path: Path) -> None:
+    """A runtime that dies unless `agent.env` has what a launch's fault told to put there is well in the probe too."""
+    agent = {"cache_dir": str(tmp_path / "agent"), "python": sys.executable}
+    dies = "import os, signal\nos.environ.get('OPENBLAS_CORETYPE') == 'ARMV8' or os.kill(os.getpid(), signal.SIGILL)\n"
+    fake.write(tmp_path, {"agent/envs/numpy119/onnxruntime.py": dies + "get_available_providers = list\n"})
+    reasons: list[str] = []
+    for env in ({}, {"OPENBLAS_CORETYPE": "ARMV8"}):
+        devices = {"board": {"kind": "local", "agent": {**agent, "env": env}}}
+        (tmp_path / "inventory.yaml").write_text(json.dumps({"version": 1, "devices": devices}))
+        with visiting(inventory.load(tmp_path / "inventory.yaml").devices["board"]) as remote:
+            reasons += [one.reason for one in remote.probe({"onnxruntime": "numpy119"}).backends if one.backend == "onnxruntime"]
+    assert reasons == ["its import ended without an answer, by SIGILL", ""]
 
 
 @pytest.mark.parametrize("version", ["3.6", ""])
