@@ -73,6 +73,6 @@ class Probe(NamedTuple):
     environments: List[str]
     power_mode: str  # a Jetson's, by name
     interpreters: List[Interpreter]
-    versions: Dict[str, str]  # of what the system has, by name: l4t, jetpack, tensorrt, cuda, libedgetpu1-std, libusb-1.0-0
+    versions: Dict[str, str]  # of what the system has, by name: l4t, jetpack, tensorrt, cuda, libedgetpu1-std, libedgetpu, libusb-1.0-0
     tools: Dict[str, str]  # paths of programs, by name: edgetpu_compiler, trtexec, vcgencmd, nvpmodel, nvidia-smi
     backends: List[Availability]

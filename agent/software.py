@@ -17,13 +17,14 @@ MAX_INTERPRETERS = 32
 ASK_VERSION = 'import sys; print("{}.{}.{}".format(*sys.version_info[:3]))'
 VERSION = re.compile(r"3\.(?:[6-9]|[1-9]\d)\.\d+\Z")
 HEADERS = ("usr/include/NvInferVersion.h", "usr/include/*/NvInferVersion.h", "usr/local/*/include/NvInferVersion.h")
+LIBEDGETPU = "libedgetpu.so.1"
 LIBUSB = "libusb-1.0.so.0"
 LIBRARY_FOLDERS = ("lib", "usr/lib", "usr/local/lib", "lib64", "usr/lib64", "lib/*-linux-*", "usr/lib/*-linux-*")
 MAX_CACHE_BYTES = 8 << 20
 
 
 def versions(system: System, board: Board) -> Dict[str, str]:
-    """Return the versions of what the system itself has, by name; libusb that no package owns by its path."""
+    """Return the versions of what the system itself has, by name; libusb and libedgetpu that no package owns by their paths."""
     packages = _packages(system)
     tensorrt = packages.get("tensorrt", "")
     known = {
@@ -33,7 +34,8 @@ def versions(system: System, board: Board) -> Dict[str, str]:
         "cuda": _cuda(system) or tensorrt.partition("+cuda")[2],
         "libedgetpu1-std": packages.get("libedgetpu1-std", ""),
         "libedgetpu1-max": packages.get("libedgetpu1-max", ""),
-        "libusb-1.0-0": packages.get("libusb-1.0-0") or _libusb(system),
+        "libedgetpu": "" if {"libedgetpu1-std", "libedgetpu1-max"} & set(packages) else _library(system, LIBEDGETPU),
+        "libusb-1.0-0": packages.get("libusb-1.0-0") or _library(system, LIBUSB),
     }
     return {name: version for name, version in known.items() if version}
 
@@ -78,12 +80,12 @@ def _cuda(system: System) -> str:
         return found.group(1) if found else ""
 
 
-def _libusb(system: System) -> str:
-    """Where libusb is, by the linker's cache or in the folders of libraries."""
-    cached = re.search(rb"/[^\0]*/" + re.escape(LIBUSB.encode()) + rb"(?=\0)", system.content("etc/ld.so.cache", MAX_CACHE_BYTES))
+def _library(system: System, file: str) -> str:
+    """Where a library is, by the linker's cache or in the folders of libraries."""
+    cached = re.search(rb"/[^\0]*/" + re.escape(file.encode()) + rb"(?=\0)", system.content("etc/ld.so.cache", MAX_CACHE_BYTES))
     if cached:
         return clean(cached.group().decode("utf-8", "replace"))
-    return next((clean("/" + name) for folder in LIBRARY_FOLDERS for name in system.names("{}/{}".format(folder, LIBUSB))), "")
+    return next((clean("/" + name) for folder in LIBRARY_FOLDERS for name in system.names("{}/{}".format(folder, file))), "")
 
 
 def tools(system: System) -> Dict[str, str]:

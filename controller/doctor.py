@@ -121,6 +121,7 @@ def _rule(rules: list[str], name: str) -> str:
 
 def _runtimes(device: Device, probe: Probe) -> Iterator[Check]:
     tried = {one.backend: one for one in probe.backends}
+    is_usable = all(check.ok for check in _accelerators(device, probe) if check.level == "required")
     for name in targets.offered(device):
         found = tried.get(name)
         if found and found.ok:
@@ -133,7 +134,7 @@ def _runtimes(device: Device, probe: Probe) -> Iterator[Check]:
             )
         else:
             message = (found.reason if found else "") or "it was not tried"
-            first = "mend the accelerator first, then: " if device.kind in CALLED else ""
+            first = "" if is_usable else "mend the accelerator first, then:\n"
             yield Check("recommended", name, False, message, f"{first}fleetmark device setup {device.name}")
     if device.compile_host:
         path = probe.tools.get("edgetpu_compiler", "")
@@ -142,7 +143,7 @@ def _runtimes(device: Device, probe: Probe) -> Iterator[Check]:
 
 
 def _edgetpu_library(probe: Probe) -> str:
-    return probe.versions.get("libedgetpu1-std") or probe.versions.get("libedgetpu1-max") or ""
+    return next((probe.versions[name] for name in ("libedgetpu1-std", "libedgetpu1-max", "libedgetpu") if probe.versions.get(name)), "")
 
 
 def _tensorrt(probe: Probe, reason: str) -> Check:

@@ -8,7 +8,7 @@ import boards as fake
 import pytest
 from factory_runs import mixed_run, probe
 
-from agent import boards
+from agent import boards, software
 from agent.accelerators import LUXONIS, accelerators
 from agent.description import Accelerator, PowerSource
 from agent.power_sources import power_sources
@@ -34,6 +34,16 @@ def power(root: Path) -> list[PowerSource]:
 def source(root: Path) -> PowerSource:
     (found,) = power(root)
     return found
+
+
+def test_a_libedgetpu_that_no_package_owns_is_told_by_its_path(tmp_path: Path) -> None:
+    """As where it was copied or built by hand; a package's is told by its version alone."""
+    system = System(str(tmp_path))
+    board = boards.identify(system)
+    fake.write(tmp_path, {"usr/local/lib/libedgetpu.so.1": ""})
+    assert software.versions(system, board) == {"libedgetpu": "/usr/local/lib/libedgetpu.so.1"}
+    fake.packages(tmp_path, {"libedgetpu1-max": "16.0"})
+    assert software.versions(system, board) == {"libedgetpu1-max": "16.0"}
 
 
 # Accelerators

@@ -156,6 +156,13 @@ def test_import_takes_named_aliases_as_they_are(fleetmark: Command, tmp_path: Pa
     assert (device.kind, device.enabled, device.ssh.host, device.ssh.user) == ("generic", False, "lab-2", None)
 
 
+def test_without_ssh_config_there_is_nothing_to_import(fleetmark: Command, tmp_path: Path) -> None:
+    """It says which file is missing and how devices are added without."""
+    done = fleetmark("device", "import", code=2)
+    assert f"there is no {tmp_path}/.ssh/config" in done.err
+    assert "fleetmark device add" in done.err
+
+
 def test_the_device_commands_import_nothing_heavy() -> None:
     """What `--help` loads has no paramiko, pydantic, YAML or numpy in it."""
     code = "import sys, controller.cli.device; print([m for m in ('paramiko', 'pydantic', 'ruamel.yaml', 'numpy') if m in sys.modules])"

@@ -109,6 +109,17 @@ def test_libraries_of_the_sticks() -> None:
     assert (complaint.level, "libedgetpu1-std" in complaint.mend) == ("required", True)
 
 
+@pytest.mark.parametrize(("problem", "mend"), [("", "fleetmark device setup board"), ("no", "mend the accelerator first, then:")])
+def test_a_runtime_that_is_not_there_is_mended_after_its_accelerator(problem: str, mend: str) -> None:
+    """A libedgetpu that no package owns is one; the accelerator is named only if something is wrong with it."""
+    missing = [Availability("edgetpu", False, "", "", [], "not importable")]
+    probe = healthy(
+        accelerators=[CORAL._replace(problem=problem)], backends=missing, versions={"libedgetpu": "/usr/local/lib/libedgetpu.so.1"}
+    )
+    complaint = found(probe, device(kind="coral-usb"))["edgetpu"]
+    assert (complaint.level, complaint.mend.splitlines()[0]) == ("recommended", mend)
+
+
 def test_tensorrt_without_bindings_is_told_from_no_tensorrt() -> None:
     """The distribution's package may lack its Python part."""
     gone = [Availability("tensorrt", False, "", "", [], "No module named 'tensorrt'"), Availability("onnxruntime", True, "o", "1", [], "")]

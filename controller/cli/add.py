@@ -93,7 +93,10 @@ def import_devices(
     from controller import registry, sshconfig
     from controller.errors import FleetmarkError
 
-    aliases = _named(sshconfig.aliases(config))
+    try:
+        aliases = _named(sshconfig.aliases(config))
+    except FileNotFoundError as error:
+        raise FleetmarkError(f"there is no {error.filename}", next="add devices one by one: fleetmark device add NAME HOST") from None
     there = registry.preview(inventory, {}).devices.values()
     known = {name: each.name for each in there for name in (each.name, each.ssh.host if each.ssh else each.name)}
     chosen = [alias for alias in aliases if any(fnmatchcase(alias, pattern) for pattern in patterns or ())]
