@@ -13,6 +13,7 @@ from agent.schema import Fault, FaultError
 from compress import edgetpu_log
 from compress.records import NO_COMPILER, Compiler, CompilerRun
 from controller.inventory import Device
+from controller.remote import expand
 from controller.transport import LocalTransport, Transport, connect
 from controller.visit import ssh_settings
 
@@ -84,10 +85,7 @@ class _Place:
 
     def _root(self, transport: Transport) -> str:
         """The agent's cache folder on a device, the usual one for temporary files here."""
-        if self.host is None:
-            return tempfile.gettempdir()
-        root = self.host.agent.cache_dir
-        return posixpath.join(transport.home(), root[2:]) if root.startswith("~/") else root
+        return expand(self.host.agent.cache_dir, transport) if self.host else tempfile.gettempdir()
 
 
 def _call(transport: Transport, arguments: list[str], timeout_s: float) -> tuple[int, str]:

@@ -40,10 +40,10 @@ def refused(fault: Fault) -> list[Check]:
 
 def checks(device: Device, probe: Probe, lease: LeaseState, now_s: float) -> list[Check]:
     """All checks of a device by what it says of itself; `now_s` is this machine's wall clock when it was asked."""
-    return [*_basics(probe), *_accelerators(device, probe), *_runtimes(device, probe), *_steadiness(device, probe, lease, now_s)]
+    return [*_basics(device, probe), *_accelerators(device, probe), *_runtimes(device, probe), *_steadiness(device, probe, lease, now_s)]
 
 
-def _basics(probe: Probe) -> Iterator[Check]:
+def _basics(device: Device, probe: Probe) -> Iterator[Check]:
     yield Check("required", "reachable", True, f"{probe.hostname}, {probe.board or probe.cpu_model or probe.machine}, {probe.os}")
     yield Check("required", "python", True, f"{probe.python} ({probe.python_path})")
     message = f"{probe.bits}-bit userland on {probe.machine}"
@@ -52,12 +52,12 @@ def _basics(probe: Probe) -> Iterator[Check]:
         yield Check("required", "cache", False, f"{probe.cache_dir}: {probe.cache_problem}", "set agent.cache_dir in inventory.yaml")
     else:
         yield Check("required", "cache", True, probe.cache_dir)
-    yield _disk(probe)
+    yield _disk(device, probe)
 
 
-def _disk(probe: Probe) -> Check:
+def _disk(device: Device, probe: Probe) -> Check:
     free = f"{probe.disk_free_bytes / 1e6:,.0f} MB free in {probe.cache_dir}"
-    mend = "free some space there (fleetmark gc --remote), or set agent.cache_dir in inventory.yaml"
+    mend = f"fleetmark gc --remote {device.name}\nor free some space there by hand, or set agent.cache_dir in inventory.yaml"
     if probe.disk_free_bytes < NEEDED_BYTES:
         return Check("required", "disk", False, f"{free}: a runtime needs some {NEEDED_BYTES / 1e6:.0f} MB", mend)
     return Check("recommended", "disk", probe.disk_free_bytes >= COMFORTABLE_BYTES, free, mend)

@@ -75,7 +75,7 @@ class Remote:
         self.transport = transport
         self.name = name
         self.python = python
-        self.cache_dir = _expand(cache_dir, transport)
+        self.cache_dir = expand(cache_dir, transport)
         self.environ = dict(environ or {})
         self._zipapp: Zipapp = build_zipapp()
 
@@ -298,7 +298,8 @@ def _check_sizes(value: Any) -> None:
             pass
 
 
-def _expand(cache_dir: str, transport: Transport) -> str:
+def expand(cache_dir: str, transport: Transport) -> str:
+    """Give a path on a device, ~ replaced by the user's home there."""
     return posixpath.join(transport.home(), cache_dir[2:]) if cache_dir.startswith("~/") else cache_dir
 
 

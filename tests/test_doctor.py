@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from controller.cli.__main__ import app
 from controller.cli.doctor import lines
 from controller.doctor import Check
 from controller.inventory import Device
-from controller.remote import LeaseState
+from controller.remote import LeaseState, Remote
 
 NOBODY = LeaseState("", 0.0, False)
 CORAL = Accelerator("coral-usb", "Coral USB Accelerator", "2-1.4", 5000.0, "", {"id": "18d1:9302"})
@@ -187,6 +188,21 @@ def test_this_machine_is_examined(tmp_path: Path) -> None:
     assert {check["name"] for check in checks} >= {"reachable", "python", *targets.PROCESSOR}
     assert set(checks[0]) == {field.name for field in dataclasses.fields(Check)}
     assert "reachable" in run(tmp_path, entry)[1]
+
+
+@pytest.mark.parametrize(("told_s", "agrees"), [(1000.0, True), (1500.0, True), (2000.0, True), (900.0, False), (2100.0, False)])
+def test_a_slow_probe_is_not_a_clock_that_is_off(told_s: float, agrees: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device that is asked from second 1000 to 2000 may tell any time in between."""
+    clock = iter([1000.0, 2000.0])
+
+    def survey(_: Device, __: Remote) -> Probe:
+        return healthy(wall_time_s=told_s)
+
+    monkeypatch.setattr("controller.cli.doctor.time", SimpleNamespace(time=lambda: next(clock)))
+    monkeypatch.setattr("controller.survey.survey", survey)
+    _, text = run(tmp_path, f"{{kind: local, agent: {{cache_dir: {tmp_path / 'cache'}}}}}", "--json")
+    (check,) = (check for check in json.loads(text)["doctor"]["board"] if check["name"] == "clock")
+    assert check["ok"] == agrees
 
 
 def test_a_device_that_does_not_answer_ends_with_4(tmp_path: Path) -> None:
