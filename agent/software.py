@@ -82,9 +82,10 @@ def _cuda(system: System) -> str:
 
 def _library(system: System, file: str) -> str:
     """Where a library is, by the linker's cache or in the folders of libraries."""
-    cached = re.search(rb"/[^\0]*/" + re.escape(file.encode()) + rb"(?=\0)", system.content("etc/ld.so.cache", MAX_CACHE_BYTES))
-    if cached:
-        return clean(cached.group().decode("utf-8", "replace"))
+    before, found, _ = system.content("etc/ld.so.cache", MAX_CACHE_BYTES).partition("/{}\0".format(file).encode())
+    _, slash, folder = before[before.rfind(b"\0") + 1 :].partition(b"/")
+    if found and slash:
+        return clean("/{}/{}".format(folder.decode("utf-8", "replace"), file))
     return next((clean("/" + name) for folder in LIBRARY_FOLDERS for name in system.names("{}/{}".format(folder, file))), "")
 
 

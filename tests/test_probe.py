@@ -210,6 +210,8 @@ def test_libusb_is_found_with_and_without_a_package(tmp_path: Path) -> None:
     assert found() == "/usr/lib/x86_64-linux-gnu/libusb-1.0.so.0"
     fake.write(tmp_path, {"etc/ld.so.cache": "glibc-ld.so.cache1.1\0libusb-1.0.so.0\0/lib/libusb-1.0.so.0\0libz.so.1\0"})
     assert found() == "/lib/libusb-1.0.so.0"
+    fake.write(tmp_path, {"etc/ld.so.cache": "/" * 2_000_000})  # a search that goes back at each of them would take hours
+    assert found() == "/usr/lib/x86_64-linux-gnu/libusb-1.0.so.0"
     fake.packages(tmp_path, {"libusb-1.0-0": "2:1.0.26-1"})
     assert found() == "2:1.0.26-1"
 
