@@ -1,6 +1,7 @@
 """Engines that were built on this device, kept as files that are whole or not there."""
 
 import contextlib
+import glob
 import hashlib
 import os
 from typing import Any, Dict, NamedTuple, Optional
@@ -52,8 +53,8 @@ def write(path: str, content: bytes, record: Dict[str, Any]) -> Kept:
 
 
 def discard(path: str) -> None:
-    """Delete an engine and its record, if they are there."""
-    for name in (path + ".json", path):
+    """Delete an engine and its record, if they are there, and what a writer left that was killed: an agent runs one launch at a time."""
+    for name in (path + ".json", path, *glob.glob(glob.escape(path) + ".*.tmp")):
         with contextlib.suppress(OSError):
             os.unlink(name)
 

@@ -243,6 +243,19 @@ def test_an_unusable_engine_is_built_again(simulate: Simulate, tmp_path: Path) -
     assert not opened(simulate(), model, tmp_path).details()["built"]
 
 
+def test_what_a_killed_build_left_goes_with_the_next(simulate: Simulate, tmp_path: Path) -> None:
+    """Half an engine under its temporary name does not stay; another model's does, which is none of this build's."""
+    model = onnx_model(tmp_path / "m.onnx")
+    opened(simulate(), model, tmp_path)
+    path = next(tmp_path.glob("*.engine"))
+    left, other = Path(f"{path}.17.tmp"), tmp_path / "tensorrt-0123456789abcdef.engine.17.tmp"
+    for file in (left, other):
+        file.write_bytes(b"half")
+    path.unlink()
+    assert opened(simulate(), model, tmp_path).details()["built"]
+    assert (left.exists(), other.exists()) == (False, True)
+
+
 def test_an_engine_that_tensorrt_refuses_even_when_new_is_a_fault(simulate: Simulate, tmp_path: Path) -> None:
     """No endless rebuilding: the fault has TensorRT's own words."""
     backend, model = simulate(FAKE_TENSORRT_REFUSES="1"), onnx_model(tmp_path / "m.onnx")
