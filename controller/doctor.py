@@ -1,7 +1,7 @@
 """What keeps a device from being measured, or from being measured well, and the command that mends it, judged from its probe."""
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -38,9 +38,10 @@ def refused(fault: Fault) -> list[Check]:
     return [Check("required", name, False, f"{fault.code}: {fault.message}", fault.next)]
 
 
-def checks(device: Device, probe: Probe, lease: LeaseState, now_s: float) -> list[Check]:
-    """All checks of a device by what it says of itself; `now_s` is this machine's wall clock when it was asked."""
-    return [*_basics(device, probe), *_accelerators(device, probe), *_runtimes(device, probe), *_steadiness(device, probe, lease, now_s)]
+def checks(device: Device, probe: Probe, lease: LeaseState, now_s: float, refusals: Mapping[str, Fault]) -> list[Check]:
+    """All checks of a device by what it says of itself; `now_s` is this machine's wall clock when it was asked, `refusals` as in Survey."""
+    runtimes = _runtimes(device, probe, refusals)
+    return [*_basics(device, probe), *_accelerators(device, probe), *runtimes, *_steadiness(device, probe, lease, now_s)]
 
 
 def _basics(device: Device, probe: Probe) -> Iterator[Check]:
@@ -119,7 +120,7 @@ def _rule(rules: list[str], name: str) -> str:
     return f"printf '{text}' | sudo tee /etc/udev/rules.d/{name}.rules && {RELOAD}"
 
 
-def _runtimes(device: Device, probe: Probe) -> Iterator[Check]:
+def _runtimes(device: Device, probe: Probe, refusals: Mapping[str, Fault]) -> Iterator[Check]:
     tried = {one.backend: one for one in probe.backends}
     is_usable = all(check.ok for check in _accelerators(device, probe) if check.level == "required")
     for name in targets.offered(device):
@@ -132,6 +133,8 @@ def _runtimes(device: Device, probe: Probe) -> Iterator[Check]:
             yield Check(
                 "required", name, False, "libedgetpu is not installed", "install Debian package libedgetpu1-std from Coral's archive"
             )
+        elif name in refusals:
+            yield Check("recommended", name, False, refusals[name].message, refusals[name].next)
         else:
             message = (found.reason if found else "") or "it was not tried"
             first = "" if is_usable else "mend the accelerator first, then:\n"

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,8 @@ from controller.cli.doctor import lines
 from controller.doctor import Check
 from controller.inventory import Device
 from controller.remote import LeaseState, Remote
+from controller.survey import Survey, survey
+from controller.visit import visiting
 
 NOBODY = LeaseState("", 0.0, False)
 CORAL = Accelerator("coral-usb", "Coral USB Accelerator", "2-1.4", 5000.0, "", {"id": "18d1:9302"})
@@ -42,12 +45,12 @@ def healthy(**changes: Any) -> Probe:
 
 def found(probe: Probe, of: Device | None = None, lease: LeaseState = NOBODY, now_s: float = 1.7e9) -> dict[str, Check]:
     """The checks that failed, by name."""
-    return {check.name: check for check in doctor.checks(of or device(), probe, lease, now_s) if not check.ok}
+    return {check.name: check for check in doctor.checks(of or device(), probe, lease, now_s, {}) if not check.ok}
 
 
 def test_a_healthy_device_has_no_complaint() -> None:
     """And what was looked at is told with what was seen."""
-    checks = doctor.checks(device(), healthy(), NOBODY, 1.7e9)
+    checks = doctor.checks(device(), healthy(), NOBODY, 1.7e9, {})
     assert all(check.ok for check in checks)
     assert {"reachable", "python", "userland", "cache", "disk", "governor", "power", "clock", "lease"} <= {check.name for check in checks}
     assert all(check.message for check in checks)
@@ -160,7 +163,7 @@ def test_a_compile_host_needs_its_compiler() -> None:
 
 def test_emulation_and_containers_are_said() -> None:
     """They are no faults."""
-    checks = doctor.checks(device(), healthy(emulated="qemu-user", container="docker"), NOBODY, 1.7e9)
+    checks = doctor.checks(device(), healthy(emulated="qemu-user", container="docker"), NOBODY, 1.7e9, {})
     assert {check.name for check in checks if check.level == "info"} == {"emulated", "container"}
 
 
@@ -190,16 +193,27 @@ def test_this_machine_is_examined(tmp_path: Path) -> None:
     assert "reachable" in run(tmp_path, entry)[1]
 
 
+def test_what_device_setup_cannot_mend_has_another_mend(tmp_path: Path) -> None:
+    """There is no OpenVINO 2021.4.2 for this Python: the fault that setup would give says which Pythons have it."""
+    here = {"name": "here", "kind": "local", "agent": {"cache_dir": str(tmp_path / "cache")}}
+    this = device(kind="ncs2", agent={"python": sys.executable})
+    with visiting(Device.model_validate(here)) as remote:
+        refusals = survey(this, remote).refusals
+    missing = [Availability("openvino", False, "", "", [], "openvino cannot be imported")]
+    (check,) = (one for one in doctor.checks(this, healthy(backends=missing), NOBODY, 1.7e9, refusals) if one.name == "openvino")
+    assert (check.ok, "openvino==2021.4.2" in check.message, "agent.python" in check.mend) == (False, True, True)
+
+
 @pytest.mark.parametrize(("told_s", "agrees"), [(1000.0, True), (1500.0, True), (2000.0, True), (900.0, False), (2100.0, False)])
 def test_a_slow_probe_is_not_a_clock_that_is_off(told_s: float, agrees: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A device that is asked from second 1000 to 2000 may tell any time in between."""
     clock = iter([1000.0, 2000.0])
 
-    def survey(_: Device, __: Remote) -> Probe:
-        return healthy(wall_time_s=told_s)
+    def surveyed(_: Device, __: Remote) -> Survey:
+        return Survey(healthy(wall_time_s=told_s), {})
 
     monkeypatch.setattr("controller.cli.doctor.time", SimpleNamespace(time=lambda: next(clock)))
-    monkeypatch.setattr("controller.survey.survey", survey)
+    monkeypatch.setattr("controller.survey.survey", surveyed)
     _, text = run(tmp_path, f"{{kind: local, agent: {{cache_dir: {tmp_path / 'cache'}}}}}", "--json")
     (check,) = (check for check in json.loads(text)["doctor"]["board"] if check["name"] == "clock")
     assert check["ok"] == agrees

@@ -49,9 +49,11 @@ def _examine(device: "Device") -> "list[Check]":
     try:
         with visiting(device) as remote:
             before_s = time.time()
-            probe = survey(device, remote)
-            now_s = min(max(probe.wall_time_s, before_s), time.time())  # it took a while, and the device told its time somewhere in it
-            return doctor.checks(device, probe, remote.lease(), now_s)
+            found = survey(device, remote)
+            now_s = min(
+                max(found.probe.wall_time_s, before_s), time.time()
+            )  # it took a while, and the device told its time somewhere in it
+            return doctor.checks(device, found.probe, remote.lease(), now_s, found.refusals)
     except FaultError as error:
         return doctor.refused(error.fault)
 

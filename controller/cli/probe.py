@@ -58,7 +58,7 @@ def _ask(device: "Device", quick: bool) -> "Probe | FaultError":
 
     try:
         with visiting(device) as remote:
-            return remote.probe() if quick else survey(device, remote)
+            return remote.probe() if quick else survey(device, remote).probe
     except FaultError as error:
         return error
 
