@@ -68,7 +68,7 @@ def _accelerators(device: Device, probe: Probe) -> Iterator[Check]:
     if device.kind not in CALLED:
         return
     found = [one for one in probe.accelerators if one.kind == device.kind]
-    wanted = [one for one in found if device.usb is None or one.path == device.usb.path]
+    wanted = [one for one in found if device.usb is None or _is_port(one, device.usb.path)]
     if not wanted:
         yield Check("required", "accelerator", False, _nothing_found(device, found), _plug(device, found))
         return
@@ -82,6 +82,11 @@ def _accelerators(device: Device, probe: Probe) -> Iterator[Check]:
         least = (device.usb and device.usb.min_speed_mbps) or USB_3_MBPS
         message = f"the link runs at {one.speed_mbps:,.0f} Mbit/s, {least:,.0f} expected"
         yield Check("recommended", "usb-speed", one.speed_mbps >= least, message, "use a USB 3 port (blue) and a short USB 3 cable")
+
+
+def _is_port(one: Accelerator, port: str) -> bool:
+    """Whether it is plugged in there: an NCS2 moves from the USB 2 bus to the USB 3 bus of its port once its firmware is loaded."""
+    return one.path == port or (one.kind == "ncs2" and one.path.partition("-")[2] == port.partition("-")[2])
 
 
 def _nothing_found(device: Device, found: list[Accelerator]) -> str:

@@ -105,6 +105,14 @@ def test_an_accelerator_is_looked_at(kind: str, stick: Accelerator, changes: dic
     assert mend in complaints[name].mend
 
 
+def test_a_stick_that_changed_its_bus_is_found() -> None:
+    """An NCS2 at the same port of the other bus is the one meant; a Coral is not looked for there."""
+    system = {"versions": {"libedgetpu1-std": "16.0", "libusb-1.0-0": "2:1.0.26"}}
+    moved = [stick._replace(path=stick.path.replace("2-", "1-")) for stick in (NCS2, CORAL)]
+    assert "accelerator" not in found(healthy(**system, accelerators=moved), device(kind="ncs2", usb={"path": "2-1.3"}))
+    assert "accelerator" in found(healthy(**system, accelerators=moved), device(kind="coral-usb", usb={"path": "2-1.4"}))
+
+
 def test_libraries_of_the_sticks() -> None:
     """libusb for the NCS2 and libedgetpu for a Coral are required."""
     missing = [Availability(name, False, "", "", [], "not importable") for name in ("openvino", "edgetpu")]
