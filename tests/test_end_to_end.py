@@ -1,6 +1,7 @@
 """The main job over real parts: the command line, real sshd, real runtimes, the example model."""
 
 import csv
+import functools
 import io
 import json
 import os
@@ -61,7 +62,14 @@ class Lab:
     def start(self, *words: object) -> "subprocess.Popen[str]":
         command = [str(FLEETMARK), *map(str, words)]
         return subprocess.Popen(
-            command, cwd=self.folder, env=self.environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command,
+            cwd=self.folder,
+            env=self.environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a job in a script's background ignores it
         )
 
     def run(self, *words: object, code: int = 0) -> "subprocess.CompletedProcess[str]":

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent import schema
+from agent import description, schema
 from agent.lease import Lease
 from agent.schema import Cell, Event, Fault, LaunchSpec, SchemaError, Workload, cell_id, decode, dump, encode, fingerprint, load
 
-RECORDS = [kind for kind in vars(schema).values() if isinstance(kind, type) and hasattr(kind, "_fields")] + [Lease]
+MODULES = {**vars(schema), **vars(description)}
+RECORDS = [kind for kind in MODULES.values() if isinstance(kind, type) and hasattr(kind, "_fields")] + [Lease]
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 TEXT = st.text(max_size=8)
 LEAVES = st.none() | st.booleans() | st.integers() | NUMBERS | TEXT
