@@ -290,7 +290,7 @@ def _load_record(kind: Any, value: Any, where: str) -> Any:
     unknown = sorted(set(value) - set(kind._fields))
     missing = sorted(set(kind._fields) - set(value))
     if unknown or missing:
-        what = "unknown {}".format(_shown(unknown)) if unknown else "missing {}".format(missing)
+        what = "unknown {}".format(_shown(unknown)) if unknown else "missing {}".format(_shown(missing))
         raise SchemaError("{}: {}".format(where or kind.__name__, what))
     hints = kind.__annotations__
     return kind(**{name: load(hints[name], value[name], "{}.{}".format(where or kind.__name__, name)) for name in kind._fields})

@@ -250,7 +250,19 @@ def test_a_launch_measures_and_evaluates(agent: Agent) -> None:
     """On this Python with the real runtime: every phase, every metric, files named after their content, conditions around it."""
     events = agent.run()
     assert fault_free(events)
-    assert phases(events) == ["import", "data", "prepare", "load", "first_inference", "warmup", "measure", "measured", "details", "evaluate", "done"]
+    assert phases(events) == [
+        "import",
+        "data",
+        "prepare",
+        "load",
+        "first_inference",
+        "warmup",
+        "measure",
+        "measured",
+        "details",
+        "evaluate",
+        "done",
+    ]
     measured = {event["data"]["metric"]: event["data"]["values"][0] for event in events if event["type"] == "measure"}
     assert set(measured) == {
         *(f"cold_start_{part}_s" for part in ("process", "import", "load", "first_inference")),
