@@ -103,15 +103,13 @@ class Sshd:
 
     def cut(self) -> None:
         """Cut every link at once; the server goes on listening, and what the links carried goes on running."""
-        for session in self._descendants():
-            if session.name().startswith("sshd"):
-                kill(session)
+        for session in self._sessions():
+            kill(session)
 
     def freeze(self) -> None:
         """Stop the server and its sessions from answering, links intact, as a hung device does."""
-        for process in self._descendants():
-            if process.name().startswith("sshd"):
-                process.suspend()
+        for session in self._sessions():
+            session.suspend()
 
     def kill(self) -> None:
         """Kill the server and cut every link, as a power cut does; `start` starts it again on the same port."""
@@ -127,6 +125,12 @@ class Sshd:
         """End the server and all that runs below it, and delete its folder."""
         self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _sessions(self) -> Iterator[psutil.Process]:
+        for process in self._descendants():
+            with suppress(psutil.NoSuchProcess):  # it may end while we look
+                if process.name().startswith("sshd"):
+                    yield process
 
     def _descendants(self) -> list[psutil.Process]:
         return psutil.Process(self._server.pid).children(recursive=True) if self._server and self._server.poll() is None else []
