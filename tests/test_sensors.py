@@ -1,17 +1,23 @@
 """Power sensors on fake boards laid out as HARDWARE.md's section 4 says, and what becomes of sensors that lie."""
 
+import hashlib
 import shutil
+import struct
+import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import boards
 import pytest
+from agents import until
 
-from agent import sensors
-from agent.schema import FaultError
-from agent.sensors import PowerSensor, SensorError
+from agent import power, sensors
+from agent.power import PowerTrace, Sampler
+from agent.schema import FaultError, load
+from agent.sensors import PowerSensor, Reading, SensorError, ina2xx
 from agent.system import System
 
 AGX_ORIN = {
@@ -143,8 +149,6 @@ int nvmlDeviceGetTotalEnergyConsumption(void *gpu, unsigned long long *mj) {
 
 def fake_nvml(folder: Path, status: int) -> str:
     """A library that answers as NVIDIA's does: one GPU, its counter in mJ."""
-    import subprocess
-
     source, library = folder / "nvml.c", folder / f"libfake-nvml-{status}.so"
     source.write_text(NVML)
     subprocess.run(["cc", "-shared", "-fPIC", f"-DSTATUS={status}", "-o", str(library), str(source)], check=True)
@@ -255,3 +259,88 @@ def test_a_name_that_nobody_has_is_refused() -> None:
     with pytest.raises(FaultError) as caught:
         sensors.get("os")
     assert "ina226" in caught.value.fault.next
+
+
+# The sampler
+
+
+def sampled(sampler: Sampler, rows: int) -> dict[str, list[int]]:
+    """The columns of a sampler that was stopped once it had tried that many readings."""
+    sampler.start()
+    until(lambda: sampler.trace().reads >= rows, "readings")
+    sampler.stop()
+    return {metric: list(values) for metric, _, values in sampler.columns()}
+
+
+def test_the_sampler_keeps_times_and_rails(tmp_path: Path) -> None:
+    """Readings are microwatts at rising times, with the sensor's own boundary, and nothing failed."""
+    sampler = Sampler(System(str(board(tmp_path, boards.jetson_nano))), "jetson", {})
+    columns = sampled(sampler, 3)
+    assert set(columns["power_0_uw"]) == {4_531_000}
+    assert len(columns) == 2
+    assert sorted(set(columns["power_t_ns"])) == columns["power_t_ns"]
+    trace = sampler.trace()
+    assert (trace.boundary, trace.rails, trace.failed, trace.problem) == ("board", ["POM_5V_IN"], 0, "")
+
+
+def test_the_sampler_keeps_rails_and_ranges_apart(tmp_path: Path) -> None:
+    """Two packages are two columns with their ranges, for they wrap apart; what the inventory says of the boundary holds."""
+    root = rapl(tmp_path, {"intel-rapl:0": ("package-0", 1), "intel-rapl:1": ("package-1", 2)})
+    sampler = Sampler(System(str(root)), "rapl", {"boundary": "board"})
+    columns = sampled(sampler, 1)
+    assert (columns["power_0_uj"][0], columns["power_1_uj"][0]) == (1, 2)
+    assert (sampler.trace().boundary, sampler.trace().ranges_j) == ("board", [pytest.approx(262143.32885)] * 2)
+
+
+def test_failed_readings_are_counted_and_the_last_reason_is_kept(tmp_path: Path) -> None:
+    """A sensor that says text gives no rows, and why."""
+    sampler = Sampler(System(str(ina226(tmp_path, "n/a\n"))), "ina226", {})
+    assert sampled(sampler, 2) == {}
+    assert sampler.trace().failed == sampler.trace().reads
+    assert "no number" in sampler.trace().problem
+
+
+@pytest.mark.parametrize(
+    ("driver", "options", "reason"),
+    [("jetson", {}, "no ina3221"), ("os", {}, "no power sensor"), ("ina226", {"boundary": "x"}, "boundary")],
+)
+def test_a_sampler_without_a_sensor_says_why(tmp_path: Path, driver: str, options: dict[str, str], reason: str) -> None:
+    """What cannot be read is never read, and is told in one line."""
+    sampler = Sampler(System(str(ina226(tmp_path))), driver, options)
+    sampler.start()
+    sampler.stop()
+    assert reason in sampler.trace().problem
+    assert list(sampler.columns()) == []
+
+
+def test_a_sensor_that_hangs_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reading that never ends is told; what was read before is kept."""
+    let_go = threading.Event()
+    seen: list[int] = []
+
+    def read(found: ina2xx.Ina2xx) -> list[Reading]:
+        seen.append(1)
+        if len(seen) > 2:
+            let_go.wait()
+        return [Reading("ina226", float(len(seen)), 1.0)]
+
+    monkeypatch.setattr(ina2xx.Ina2xx, "read", read)
+    monkeypatch.setattr(power, "STOPS_WITHIN_S", 0.01)
+    sampler = Sampler(System(str(ina226(tmp_path))), "ina226", {})
+    columns = sampled(sampler, 3)
+    assert columns["power_0_uw"] == [1_000_000, 1_000_000]
+    assert "hangs" in sampler.trace().problem
+    let_go.set()
+
+
+def test_what_was_sampled_is_saved_as_it_travels(tmp_path: Path) -> None:
+    """Files are named by their sha256 and hold what the events say; the last event is the trace, which loads strictly."""
+    sampler = Sampler(System(str(board(tmp_path / "nano", boards.jetson_nano))), "jetson", {})
+    columns = sampled(sampler, 2)
+    events = list(power.save(sampler, str(tmp_path)))
+    assert [kind for kind, _ in events] == ["sample", "sample", "sensor"]
+    for _, data in events[:-1]:
+        content = (tmp_path / data["sha256"]).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == data["sha256"]
+        assert list(struct.unpack(f"<{len(content) // 8}q", content)) == columns[data["metric"]]
+    assert load(PowerTrace, events[-1][1]) == sampler.trace()

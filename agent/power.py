@@ -1,0 +1,141 @@
+"""Samples a power sensor in a thread of its own: readings stay in memory until the measuring is over."""
+
+import hashlib
+import os
+import sys
+import threading
+import time
+from array import array
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+
+from agent import sensors
+from agent.schema import FaultError, SampleFile, dump
+from agent.sensors import BOUNDARIES, Found, PowerSensor, SensorError
+from agent.system import System, clean
+
+MAX_ROWS = 100000
+MAX_RAILS = 16
+STOPS_WITHIN_S = 1.0
+
+
+class PowerTrace(NamedTuple):
+    """What belongs to the readings of one sensor: `rails` names the columns, which together are the boundary unless it is `rail`.
+
+    `kind` is power (files in microwatts) or energy (a counter, in microjoules, that wraps at `ranges_j`). `problem` is what the sensor
+    last said instead of a reading, empty if it never did. `reads` were tried, `failed` of them gave nothing that is a reading.
+    """
+
+    driver: str
+    boundary: str
+    kind: str
+    rails: List[str]
+    period_s: float
+    ranges_j: List[float]
+    problem: str
+    reads: int
+    failed: int
+    details: Dict[str, str]
+
+
+class Sampler:
+    """Reads the sensor called `driver` at its own rate from `start` to `stop`; a sensor that hangs holds nobody up."""
+
+    def __init__(self, system: System, driver: str, options: Dict[str, Any]) -> None:
+        self.system = system
+        self.driver = driver
+        self.options = options
+        self.boundary = str(options.get("boundary") or "")
+        self._sensor: Optional[PowerSensor] = None
+        self._found: Optional[Found] = None
+        self._rails: List[str] = []
+        self._rows: List[Tuple[int, List[int]]] = []
+        self._problem = ""
+        self._reads = self._failed = 0
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="power", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look for the sensor and to read it."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Let a reading that is under way end, for STOPS_WITHIN_S; one that does not is told and left alone."""
+        self._stopping.set()
+        self._thread.join(STOPS_WITHIN_S)
+        if self._thread.is_alive():
+            self._problem = "the sensor hangs: a reading does not end"
+
+    def trace(self) -> PowerTrace:
+        """Return what belongs to the readings."""
+        sensor, found, rails = self._sensor, self._found, self._rails
+        boundary = self.boundary or (found.scope if found else "none")
+        ranges_j = [found.ranges_j.get(rail, 0.0) for rail in rails] if found else []
+        period_s, kind = (sensor.period_s, sensor.kind) if sensor else (PowerSensor.period_s, PowerSensor.kind)
+        details = found.details if found else {}
+        return PowerTrace(self.driver, boundary, kind, rails, period_s, ranges_j, self._problem, self._reads, self._failed, details)
+
+    def columns(self) -> Iterator[Tuple[str, str, "array[int]"]]:
+        """Give (metric, unit, int64 values) of the times in ns and of each rail in millionths of W or J; nothing without readings."""
+        rows = self._rows[:]
+        if not rows:
+            return
+        unit = "uJ" if self._sensor and self._sensor.kind == sensors.ENERGY else "uW"
+        yield "power_t_ns", "ns", array("q", [t for t, _ in rows])
+        for at in range(len(self._rails)):
+            yield "power_{}_{}".format(at, unit.lower()), unit, array("q", [values[at] for _, values in rows])
+
+    def _run(self) -> None:
+        try:
+            self._look()
+        except (FaultError, OSError, ValueError, TypeError) as error:
+            self._problem = clean(str(error))
+        if not self._problem:
+            self._sample()
+
+    def _look(self) -> None:
+        sensor = sensors.get(self.driver)(self.system, self.options)
+        found = sensor.probe()
+        self._problem = found.problem or self._boundary_problem()
+        self._rails = list(found.total or found.rails)[:MAX_RAILS]
+        self._sensor, self._found = sensor, found
+
+    def _boundary_problem(self) -> str:
+        return "" if self.boundary in ("", *BOUNDARIES) else "no boundary is called {!r}".format(clean(self.boundary))
+
+    def _sample(self) -> None:
+        """Read on time; a reading that came late moves those after it, so that none are made in a burst."""
+        assert self._sensor is not None  # noqa: S101 - it was found
+        due = time.monotonic()
+        while len(self._rows) < MAX_ROWS and not self._stopping.wait(max(0.0, due - time.monotonic())):
+            due = max(due + self._sensor.period_s, time.monotonic())
+            self._reads += 1
+            try:
+                self._take(self._sensor)
+            except (SensorError, OSError, ValueError) as error:
+                self._failed += 1
+                self._problem = clean(str(error))
+
+    def _take(self, sensor: PowerSensor) -> None:
+        readings = {reading.rail: reading for reading in sensor.read()}
+        if not readings:
+            return
+        lost = [rail for rail in self._rails if rail not in readings]
+        if lost:
+            raise SensorError("{} gave no reading".format(lost[0]))
+        t = sum(readings[rail].t for rail in self._rails) / len(self._rails)
+        self._rows.append((int(t * 1e9), [round(readings[rail].value * 1e6) for rail in self._rails]))
+
+
+def save(sampler: Sampler, folder: str) -> Iterator[Tuple[str, Any]]:
+    """Write the readings to `folder` under their sha256 and give the events that tell of them; raises OSError."""
+    for metric, unit, values in sampler.columns():
+        if sys.byteorder == "big":
+            values.byteswap()
+        content = values.tobytes()
+        sha256 = hashlib.sha256(content).hexdigest()
+        with open(os.path.join(folder, sha256), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        yield "sample", dump(SampleFile(metric, unit, "int64", [len(values)], 1, sha256, len(content)))
+    yield "sensor", dump(sampler.trace())
