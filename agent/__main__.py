@@ -44,11 +44,11 @@ def _lease(cache: Cache, request: Dict[str, Any], _: argparse.Namespace) -> Any:
     return lease.state(cache)
 
 
-def _start(cache: Cache, request: Dict[str, Any], _: argparse.Namespace) -> Any:
+def _start(cache: Cache, request: Dict[str, Any], arguments: argparse.Namespace) -> Any:
     from agent import supervisor
 
     spec: LaunchSpec = load(LaunchSpec, request)
-    return {"launch": spec.launch, "started": supervisor.start(cache, spec)}
+    return {"launch": spec.launch, "started": supervisor.start(cache, spec, arguments.root)}
 
 
 def _cancel(cache: Cache, request: Dict[str, Any], _: argparse.Namespace) -> Any:
@@ -122,7 +122,7 @@ def _parse(argv: List[str]) -> argparse.Namespace:
     parser.add_argument("verb", choices=[*sorted(VERBS), "follow", "worker", "try"])
     parser.add_argument("backend", nargs="?", help="for try")
     parser.add_argument("--cache", default=DEFAULT, help="the agent's folder (default: %(default)s)")
-    parser.add_argument("--root", default="/", help="where probe reads system files (default: %(default)s)")
+    parser.add_argument("--root", default="/", help="where probe and start read system files (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="probe without importing runtimes")
     parser.add_argument("--everything", action="store_true", help="gc: all that no running launch uses")
     parser.add_argument("--yes", action="store_true", help="gc: really delete everything")

@@ -47,6 +47,12 @@ def _usb_sticks(system: System) -> Iterator[Accelerator]:
             yield _usb_stick(system, folder, usb_id)
 
 
+def usb_speeds(system: System) -> Dict[str, float]:
+    """Return the USB links' speeds in Mbit/s, by the stick's kind and port."""
+    sticks = {"{} {}".format(stick.kind, stick.path): stick.speed_mbps for stick in _usb_sticks(system)}
+    return {name: speed for name, speed in sticks.items() if speed is not None}
+
+
 def _usb_stick(system: System, folder: str, usb_id: str) -> Accelerator:
     stick = STICKS[usb_id]
     bus, device = (int(system.number("{}/{}".format(folder, name)) or 0) for name in ("busnum", "devnum"))

@@ -33,7 +33,8 @@ def check(cache: Cache, spec: LaunchSpec) -> None:
     plain = all(name == os.path.basename(name) and name not in ("", ".", "..") and "\0" not in name for name in names)
     if not names or not plain or len(set(names)) < len(names):
         raise FaultError("protocol", "the artifact's file names {} are refused".format(ascii(names)[:200]), "run again", "start")
-    if not 0 < spec.deadline_s <= MAX_DEADLINE_S or not 0 <= spec.max_samples <= MAX_SAMPLES:
+    timed = 0 < spec.deadline_s <= MAX_DEADLINE_S and 0 <= spec.settle_timeout_s <= MAX_DEADLINE_S
+    if not timed or not 0 <= spec.max_samples <= MAX_SAMPLES:
         raise FaultError("protocol", "the launch's deadline or number of samples is out of range", "choose another profile", "start")
     cache.launch(spec.launch)
     if spec.environment and not os.path.isdir(cache.environment(spec.environment)):

@@ -1,26 +1,16 @@
 """The device's state before and after a launch. psutil where the environment has it, /proc and /sys where not."""
 
-import glob
-import math
 import os
 import time
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
+from agent import accelerators, boards, throttling
 from agent.cache import first_line
 from agent.schema import Conditions
+from agent.system import System
 
 CPU_FREQUENCY = "sys/devices/system/cpu/cpu[0-9]*/cpufreq/"
-
-
 BACKGROUND_S = 0.1  # ten ticks of each processor
-
-
-def _psutil() -> Any:
-    try:
-        import psutil
-    except Exception:  # noqa: BLE001 - built for another Python or system, it may fail in other ways than by being absent
-        return None
-    return psutil
 
 
 class Watch:
@@ -33,22 +23,30 @@ class Watch:
         self.root = root
         self._times: Optional[Tuple[float, float]] = None
 
-    def read(self, when: str) -> Conditions:
+    def read(self, when: str, peaks_c: Optional[Dict[str, float]] = None) -> Conditions:
         """Return the conditions now; what cannot be read is None or empty."""
         if self._times is None:
             self._times = cpu_times(self.root)
             time.sleep(BACKGROUND_S)
         before, self._times = self._times, cpu_times(self.root)
+        system = System(self.root)
+        heat = throttling.readings(system)
         return Conditions(
             when=when,
             wall_time_s=time.time(),
             monotonic_s=time.monotonic(),
             load_1m=_load_1m(self.root),
             memory_available_bytes=memory_bytes(self.root, "MemAvailable"),
-            cpu_busy_share=_busy_share(before, self._times),
-            temps_c=temperatures(self.root),
-            clocks_hz=_clocks(self.root),
+            cpu_busy_share=busy_share(before, self._times),
+            temps_c={reading.name: reading.temp_c for reading in heat},
+            clocks_hz=clocks(system),
             governors=governors(self.root),
+            limits_c={reading.name: reading.limit_c for reading in heat if reading.limit_c is not None},
+            peaks_c=peaks_c or {},
+            throttle=throttling.flags(system),
+            usb_mbps=accelerators.usb_speeds(system),
+            power_mode=boards.power_mode(system),
+            shared_gpu_bytes=memory_bytes(self.root, "NvMapMemUsed"),
         )
 
 
@@ -62,7 +60,8 @@ def cpu_times(root: str = "/") -> Optional[Tuple[float, float]]:
     return (sum(ticks) - sum(ticks[3:5]), sum(ticks)) if len(ticks) >= 5 else None
 
 
-def _busy_share(before: Optional[Tuple[float, float]], after: Optional[Tuple[float, float]]) -> Optional[float]:
+def busy_share(before: Optional[Tuple[float, float]], after: Optional[Tuple[float, float]]) -> Optional[float]:
+    """Return the share of all processors' time in use between two readings of `cpu_times`; None if no time has passed."""
     if before is None or after is None or after[1] <= before[1]:
         return None
     return min(1.0, max(0.0, (after[0] - before[0]) / (after[1] - before[1])))
@@ -85,63 +84,32 @@ def memory_bytes(root: str, name: str) -> Optional[int]:
 
 
 def temperatures(root: str = "/") -> Dict[str, float]:
-    """Return degrees Celsius by sensor: psutil's sensors, else the thermal zones; implausible readings are left out."""
-    return _plausible((_sensors() if root == "/" else []) or _zones(root))
+    """Return degrees Celsius by sensor; implausible readings are left out."""
+    return {reading.name: reading.temp_c for reading in throttling.readings(System(root))}
 
 
 def thermal_zones(root: str = "/") -> Dict[str, float]:
     """Return degrees Celsius by the kernel's thermal zone; implausible readings are left out."""
-    return _plausible(_zones(root))
+    return {reading.name: reading.temp_c for reading in throttling.unique(throttling.zones(System(root)))}
 
 
-def _plausible(found: List[Tuple[str, float]]) -> Dict[str, float]:
-    unique: Dict[str, float] = {}
-    for name, value in found:
-        placeholder = name.startswith("PMIC") and value == 100.0  # what a Jetson's PMIC always says
-        if -50 < value < 150 and not placeholder:
-            unique[name if name not in unique else "{} {}".format(name, len(unique))] = value
-    return unique
-
-
-def _sensors() -> List[Tuple[str, float]]:
-    psutil = _psutil()
-    try:
-        chips = psutil.sensors_temperatures().items()
-        return [
-            ("{}/{}".format(chip, entry.label or at), float(entry.current)) for chip, entries in chips for at, entry in enumerate(entries)
-        ]
-    except Exception:  # noqa: BLE001 - no psutil, or a sensor that fails it: missing data, not an error
-        return []
-
-
-def _zones(root: str) -> List[Tuple[str, float]]:
-    found: List[Tuple[str, float]] = []
-    for zone in sorted(glob.glob(os.path.join(root, "sys/class/thermal/thermal_zone*"))):
-        milli = _number(os.path.join(zone, "temp"))
-        if milli is not None:
-            found.append((first_line(os.path.join(zone, "type")) or os.path.basename(zone), milli / 1000))
-    return found
-
-
-def _clocks(root: str) -> Dict[str, float]:
-    """Current frequency by processor, in Hz."""
+def clocks(system: System) -> Dict[str, float]:
+    """Return the current frequencies in Hz: of each processor, and of what else scales its own, as a Jetson's GPU does (devfreq)."""
     found: Dict[str, float] = {}
-    for path in sorted(glob.glob(os.path.join(root, CPU_FREQUENCY + "scaling_cur_freq"))):
-        kilo = _number(path)
-        if kilo is not None:
-            found[path.split("/")[-3]] = kilo * 1000
+    for name in system.names(CPU_FREQUENCY + "scaling_cur_freq"):
+        _add(found, name.split("/")[-3], system.number(name), 1000)
+    for name in system.names("sys/class/devfreq/*/cur_freq"):
+        _add(found, name.split("/")[-2], system.number(name), 1)
     return found
+
+
+def _add(found: Dict[str, float], name: str, value: Optional[float], unit: int) -> None:
+    if value is not None:
+        found[name] = value * unit
 
 
 def governors(root: str) -> List[str]:
     """Return the names of the frequency governors in use, each once."""
-    lines = {first_line(path) for path in glob.glob(os.path.join(root, CPU_FREQUENCY + "scaling_governor"))}
+    system = System(root)
+    lines = {system.line(name) for name in system.names(CPU_FREQUENCY + "scaling_governor")}
     return sorted(line for line in lines if line)
-
-
-def _number(path: str) -> Optional[float]:
-    try:
-        value = float(first_line(path) or "")
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None

@@ -131,7 +131,9 @@ class LaunchSpec(NamedTuple):
     warmup_min_queries: int
     warmup_max_s: float
     max_samples: int
-    deadline_s: float
+    deadline_s: float  # from the worker's start
+    settle_max_temp_c: Optional[float] = None  # None: the launch does not wait
+    settle_timeout_s: float = 0.0
 
 
 class Availability(NamedTuple):
@@ -157,6 +159,12 @@ class Conditions(NamedTuple):
     temps_c: Dict[str, float]
     clocks_hz: Dict[str, float]
     governors: List[str]
+    limits_c: Dict[str, float]  # by the names of temps_c: where the device slows itself down
+    peaks_c: Dict[str, float]  # after: the highest of temps_c in the measured window
+    throttle: Dict[str, int]  # flags and counters since boot: get_throttled, soctherm_oc/oc1_event_cnt, core_throttle_count, ...
+    usb_mbps: Dict[str, float]  # of each accelerator stick, by kind and port: "ncs2 2-1.4"
+    power_mode: str  # a Jetson's, by name
+    shared_gpu_bytes: Optional[int]  # what a Jetson's GPU has of the memory (NvMapMemUsed)
 
 
 class Measurement(NamedTuple):

@@ -10,9 +10,9 @@ import sys
 import time
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from agent import VERSION, blobs, conditions, lease, memory, worker
+from agent import VERSION, blobs, conditions, lease, memory, settle, telemetry, worker
 from agent.cache import Cache, Lock, boot_id, disk_fault, is_held, read_object, unlink, write_json
-from agent.schema import Fault, FaultError, LaunchSpec, SchemaError, decode, dump, encode, load
+from agent.schema import Fault, FaultError, LaunchSpec, Measurement, SchemaError, decode, dump, encode, load
 from agent.spool import Spool
 
 LOG_TAIL_BYTES = 16384
@@ -28,11 +28,12 @@ UNSTARTED = ".starting-"
 STARTED = b"started"
 
 
-def start(cache: Cache, spec: LaunchSpec) -> bool:
+def start(cache: Cache, spec: LaunchSpec, root: str = "/") -> bool:
     """Start a launch in a process of its own session; False if a launch of that id had been started before.
 
-    Once it is true, or the caller is killed, the launch's folder is there if and only if its supervisor has begun. Raises FaultError:
-    `busy` without a lease or while another launch runs here, `protocol` if a file is missing, `disk_full`, ...
+    The device's state is read below `root`. Once it is true, or the caller is killed, the launch's folder is there if and only if its
+    supervisor has begun. Raises FaultError: `busy` without a lease or while another launch runs here, `protocol` if a file is missing,
+    `disk_full`, ...
     """
     blobs.check(cache, spec)
     with Lock(cache.path("start.lock")) as starting:
@@ -41,12 +42,12 @@ def start(cache: Cache, spec: LaunchSpec) -> bool:
         with contextlib.closing(Lock(cache.path("busy.lock"))) as busy:  # the supervisor inherits it
             if not busy.acquire_within(BUSY_S):
                 raise FaultError("busy", "another launch is running here", "wait until it is done", "start")
-            lease.extend(cache, spec.owner, spec.deadline_s + LEASE_MARGIN_S)
-            _detach(cache, spec, [starting.descriptor, busy.descriptor])
+            lease.extend(cache, spec.owner, spec.settle_timeout_s + spec.deadline_s + LEASE_MARGIN_S)
+            _detach(cache, spec, root, [starting.descriptor, busy.descriptor])
     return True
 
 
-def _detach(cache: Cache, spec: LaunchSpec, locks: List[int]) -> None:
+def _detach(cache: Cache, spec: LaunchSpec, root: str, locks: List[int]) -> None:
     """Run the supervisor in a grandchild, and wait until it has begun; raises the FaultError for which it could not."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whoever started us may have ignored it
     reading, writing = os.pipe()
@@ -55,7 +56,7 @@ def _detach(cache: Cache, spec: LaunchSpec, locks: List[int]) -> None:
         try:
             os.setsid()
             if os.fork() == 0:
-                _begin(cache, spec, locks, writing)
+                _begin(cache, spec, root, locks, writing)
         finally:
             os._exit(0)
     os.close(writing)
@@ -69,7 +70,7 @@ def _detach(cache: Cache, spec: LaunchSpec, locks: List[int]) -> None:
         raise FaultError(fault.code, fault.message, fault.next, fault.phase)
 
 
-def _begin(cache: Cache, spec: LaunchSpec, locks: List[int], answer: int) -> None:
+def _begin(cache: Cache, spec: LaunchSpec, root: str, locks: List[int], answer: int) -> None:
     """Be the supervisor: prepare the launch's folder under another name, rename it, tell whoever waits, and run."""
     _let_go([*locks, answer])
     folder = cache.path("launches", UNSTARTED + spec.launch)
@@ -79,7 +80,7 @@ def _begin(cache: Cache, spec: LaunchSpec, locks: List[int], answer: int) -> Non
         Lock(os.path.join(folder, "alive.lock")).acquire()  # until we end
         write_json(os.path.join(folder, "spec.json"), dump(spec))
         write_json(os.path.join(folder, "supervisor.json"), {"boot_id": boot_id(), "pid": os.getpid()})
-        supervisor = Supervisor(cache, spec, folder)
+        supervisor = Supervisor(cache, spec, root, folder)
         os.rename(folder, cache.launch(spec.launch))
     except (FaultError, OSError) as error:
         shutil.rmtree(folder, ignore_errors=True)
@@ -125,9 +126,11 @@ def cancel(cache: Cache, launch: str) -> bool:
 class Supervisor:
     """One launch from its first event to its last. SIGUSR1 cancels it; SIGTERM, as in a shutdown, leaves a spool without its end."""
 
-    def __init__(self, cache: Cache, spec: LaunchSpec, folder: str) -> None:
+    def __init__(self, cache: Cache, spec: LaunchSpec, root: str, folder: str) -> None:
         self.cache = cache
         self.spec = spec
+        self.root = root
+        self.recorder = telemetry.Recorder(root)
         self.phase = "spawn"
         self.fault: Optional[Fault] = None
         self.cancelled = False
@@ -145,8 +148,9 @@ class Supervisor:
         """Supervise the worker until it has ended, however it ends."""
         if self.spec.environment:
             sys.path.append(self.cache.environment(self.spec.environment))  # for psutil
-        watch = conditions.Watch()
+        watch = conditions.Watch(self.root)
         try:
+            self._settle()
             self.spool.write("conditions", dump(watch.read("before")))
             self._supervise()
         except FaultError as error:
@@ -154,6 +158,15 @@ class Supervisor:
         except Exception as error:  # noqa: BLE001 - whatever goes wrong here, the launch must have its end
             self._fail(Fault("crash", self.phase, "the supervisor failed: {!r}".format(error)[:300], "report this as a bug"))
         self._end(watch)
+
+    def _settle(self) -> None:
+        """Wait at the start gate, where the launch has one."""
+        if self.spec.settle_max_temp_c is not None:
+            self._pass_on("phase", {"name": "settle"})
+        gate = settle.wait(self.spec.settle_max_temp_c, self.spec.settle_timeout_s, lambda: self.cancelled, self.root)
+        if gate is not None:
+            self.spool.write("measure", dump(Measurement("settle_s", "s", [gate.seconds])))
+            self.spool.write("measure", dump(Measurement("settled", "1", [float(gate.settled)])))
 
     def _fail(self, fault: Fault) -> None:
         self.fault = self.fault or fault._replace(phase=fault.phase or self.phase)
@@ -192,13 +205,14 @@ class Supervisor:
             if left_s <= 0:
                 code, message, next_step = late
                 raise FaultError(code, message, next_step, self.phase)
-            for key, _ in selector.select(left_s):
+            for key, _ in selector.select(min(left_s, self.recorder.due_s())):
                 if _take(key.fd, key.data):
                     continue
                 selector.unregister(key.fd)
                 if key.data == self._on_events:
                     late = "timeout", "the worker closed its events but did not end", "see the log"
                     end = min(end, time.monotonic() + GRACE_S)
+            self.recorder.read_if_due()
 
     def _has_ended(self) -> bool:
         """Whether the worker has ended; it stays to be reaped, so that nobody else gets its number."""
@@ -238,6 +252,10 @@ class Supervisor:
     def _pass_on(self, kind: str, data: Dict[str, Any]) -> None:
         if kind == "phase":
             self.phase = str(data.get("name"))[:40]
+            if self.phase == "measure":
+                self.recorder.begin()
+            elif self.phase == "measured":
+                self.recorder.end()
         if self.phase == "measured" and self.quiet is not None:
             self._hush(False)
         self.spool.write(kind, data)
@@ -275,7 +293,9 @@ class Supervisor:
     def _end(self, watch: "conditions.Watch") -> None:
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         self._hush(False)
-        self.spool.write("conditions", dump(watch.read("after")))
+        for series in self.recorder.series():
+            self.spool.write("measure", dump(series))
+        self.spool.write("conditions", dump(watch.read("after", self.recorder.peaks_c)))
         if self.log:
             self.spool.write("log", {"text": self.log.decode("utf-8", "replace")})
         if self.cancelled:

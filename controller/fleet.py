@@ -4,20 +4,20 @@ import functools
 import random
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
 from agent.schema import Fault, FaultError
-from controller import outputs
+from controller import outcome, outputs
 from controller.collect import Collected, Samples
 from controller.inventory import Device
 from controller.session import Job, Session, is_passing
 from controller.store import Store, status_of
 from controller.visit import lane_address
-from reports.records import DeviceRecord, LaunchRecord
+from reports.records import DeviceRecord
 
 MAX_TRIES = 3
 AGAIN = frozenset({"link_lost", "rebooted", "crash", "protocol"})  # of a launch whose supervisor or link is gone
@@ -214,7 +214,7 @@ class _Lane:
     def _landed(self, job: Job, status: str) -> None:
         """Tell of a launch that is over; a cell whose launch failed is set aside."""
         self.fleet.listener.landed(job.cell.device, label(job), status)
-        if status not in ("valid", "cancelled"):
+        if status not in outcome.MEASURED | {"cancelled"}:
             self._set_aside.add(job.id)
 
     def _finish(self, session: Session, job: Job, launch: str, round_: int, measure: Callable[[], Collected]) -> tuple[str, bool]:
@@ -230,14 +230,15 @@ class _Lane:
                 raise
             collected = Collected(fault=error.fault)
         raw = self._derive(collected, job)
-        fault = collected.fault
-        status = "valid" if fault is None else status_of(fault)
+        found, fault = outcome.outcome(collected, job, session.device), collected.fault
         if fault is None:
             fleet.done.setdefault(job.id, {})[round_] = launch
-        samples = collected.samples | {one.metric: one for one in raw}  # what we derive ourselves a device does not tell better
-        fleet.store.finish_launch(_record(launch, round_, status, collected), list(samples.values()))
+        samples = collected.samples | {
+            one.metric: one for one in (*raw, *found.samples)
+        }  # what we derive ourselves a device does not tell better
+        fleet.store.finish_launch(outcome.record(launch, round_, collected, found), list(samples.values()))
         self._clear(session, launch, collected.complete)
-        return status, fault is not None and not collected.complete and fault.code in AGAIN
+        return found.status, fault is not None and not collected.complete and fault.code in AGAIN
 
     def _derive(self, collected: Collected, job: Job) -> list[Samples]:
         try:
@@ -256,33 +257,6 @@ class _Lane:
             if is_passing(error):
                 raise
             self.fleet.listener.say(f"{session.device.name}: launch {launch} stays there: {error}")
-
-
-def _record(launch: str, round_: int, status: str, collected: Collected) -> LaunchRecord:
-    return LaunchRecord(
-        id=launch,
-        round=round_,
-        status=status,
-        started_at="",  # the store knows it
-        values={},
-        before=collected.before,
-        after=collected.after,
-        fault=collected.fault,
-        log_tail=collected.log,
-        details=collected.details,
-        notes=tuple(_notes(collected)),
-    )
-
-
-def _notes(collected: Collected) -> Iterator[str]:
-    """What a reader of the launch's numbers has to know."""
-    stride = collected.samples["latency_ns"].stride if "latency_ns" in collected.samples else 1
-    if stride > 1:
-        yield f"samples thinned: every {stride}th kept"
-    if "window_cut_short" in collected.samples:
-        yield "the window ended at its deadline, before its minimum of time and queries"
-    if "evaluation_cut_short" in collected.samples:
-        yield "the evaluation ended early: not every sample was run"
 
 
 def _ignore(_: str) -> None:

@@ -177,6 +177,8 @@ class Expect(Record):
 
     power_mode: Word | None = None
     """The name of the Jetson's power mode, such as MAXN."""
+    clock_mhz: Annotated[float, Field(gt=0)] | None = None
+    """The clock that its processor keeps under load; a launch in which it stays more than 3 % below is throttled."""
 
 
 class Price(Record):

@@ -20,6 +20,7 @@ from controller.errors import FleetmarkError
 from controller.fleet import Fleet, Listener, now
 from controller.inventory import Device
 from controller.laptop import cache_folder
+from controller.outcome import MEASURED
 from controller.plan import PlannedCell
 from controller.session import Job, Session
 from controller.store import Store
@@ -115,7 +116,7 @@ def _execute(request: Request, store: Store, listener: Listener, run_id: str, re
     by_id = {cell.id: cell for cell in record.cells}
     jobs = [job for job in matrix.jobs if not _is_final(by_id[job.id])]
     store.cell_faults(run_id, {job.id: None for job in jobs})
-    done = {cell.id: {launch.round: launch.id for launch in cell.launches if launch.status == "valid"} for cell in record.cells}
+    done = {cell.id: {launch.round: launch.id for launch in cell.launches if launch.status in MEASURED} for cell in record.cells}
     on_plan(sum(request.launches - len(done.get(job.id, {})) for job in jobs))
     _fleet(request, store, listener, run_id, prepared, done).run(request.devices, jobs)
     store.finish_run(run_id, now())

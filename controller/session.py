@@ -191,6 +191,8 @@ class Session:
             warmup_max_s=profile.warmup_max_s,
             max_samples=MAX_SAMPLES,
             deadline_s=profile.deadline_s + targets.BUILD_S.get(job.cell.backend, 0.0),
+            settle_max_temp_c=self.device.settle.max_temp_c,
+            settle_timeout_s=self.device.settle.timeout_s,
         )
 
     def _connected(self) -> Remote:

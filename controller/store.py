@@ -311,8 +311,13 @@ def status_of(fault: Fault) -> str:
 
 
 def cell_status(found: Sequence[LaunchRecord], fault: Fault | None) -> str:
-    """Give a cell's status: the worst over its rounds, of which the last try counts; without launches what its own fault amounts to."""
+    """Give a cell's status: the worst over its rounds, of which the last try counts; without launches what its own fault amounts to.
+
+    A minority of unsteady or throttled launches, which its figures leave out, does not change what a cell is.
+    """
     last = {launch.round: launch.status for launch in found}
     if fault is not None or not last:
         return status_of(fault) if fault is not None else "cancelled"
-    return max(last.values(), key=SEVERITY.index)
+    worst = max(last.values(), key=SEVERITY.index)
+    most_are_valid = 2 * sum(status == "valid" for status in last.values()) > len(last)
+    return "valid" if worst in ("unsteady", "throttled") and most_are_valid else worst

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-SCHEMA = 2
+SCHEMA = 3
 
 metadata = sa.MetaData()
 runs = sa.Table(

@@ -64,7 +64,21 @@ def probe(hostname: str, emulated: str = "") -> Probe:
 
 def conditions(when: str) -> Conditions:
     return Conditions(
-        when, 1.7e9, 100.0, 0.08, 3_100_000_000, 0.02, {"cpu": 44.5 if when == "before" else 51.0}, {"cpu0": 1.8e9}, ["ondemand"]
+        when=when,
+        wall_time_s=1.7e9,
+        monotonic_s=100.0,
+        load_1m=0.08,
+        memory_available_bytes=3_100_000_000,
+        cpu_busy_share=0.02,
+        temps_c={"cpu": 44.5 if when == "before" else 51.0},
+        clocks_hz={"cpu0": 1.8e9},
+        governors=["ondemand"],
+        limits_c={"cpu": 80.0},
+        peaks_c={} if when == "before" else {"cpu": 52.0},
+        throttle={"get_throttled": 0},
+        usb_mbps={},
+        power_mode="",
+        shared_gpu_bytes=None,
     )
 
 
