@@ -70,6 +70,23 @@ def first(arrays: Dict[str, Any], specs: List[TensorSpec]) -> Dict[str, Any]:
     raise FaultError("bad_data", "the data has fewer samples than one inference takes", "check `data` in the suite", "data")
 
 
+def batch(arrays: Dict[str, Any], specs: List[TensorSpec], size: int) -> Dict[str, Any]:
+    """Return the feeds of one inference of `size` samples, the data over again where it has fewer.
+
+    Raises FaultError `unsupported_op` if the model takes another number, `bad_data` as `batch_size` does.
+    """
+    for spec in specs:
+        fixed = batch_size(arrays, [spec])
+        if fixed != size and not (_has_batch(arrays[spec.name], spec) and spec.shape[0] == -1):
+            message = "input {} takes {} samples at once, not {}".format(spec.name, fixed, size)
+            raise FaultError("unsupported_op", message, "leave out `batch`, or export the model with an open first dimension", "load")
+    samples = min(map(len, arrays.values()))
+    if samples == 0:
+        raise FaultError("bad_data", "the data has no samples", "check `data` in the suite", "data")
+    order = [at % samples for at in range(size)]
+    return {spec.name: arrays[spec.name][order].astype(spec.dtype, copy=False) for spec in specs}
+
+
 def batches(arrays: Dict[str, Any], specs: List[TensorSpec]) -> Iterator[Dict[str, Any]]:
     """Yield the feeds of one inference each, of `batch_size` samples; what is left over at the end is not fed."""
     size, samples = batch_size(arrays, specs), min(map(len, arrays.values()))

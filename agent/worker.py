@@ -14,7 +14,7 @@ import traceback
 from typing import Any, Callable, Dict, Generator, List, Optional
 
 import backends
-from agent import feeds, memory, workloads
+from agent import driving, feeds, memory, workloads
 from agent.cache import FULL, Cache, disk_fault, read_json, unlink
 from agent.schema import Fault, FaultError, LaunchSpec, Measurement, SampleFile, dump, load
 
@@ -85,7 +85,7 @@ class Worker:
         self._enter("data")
         arrays = feeds.read(self.cache.blob(spec.data), spec.feeds)
         path = self._prepared(backend)
-        samples, inside = workloads.sample_buffer(spec.max_samples), workloads.sample_buffer(spec.max_samples)
+        driver = driving.Driver(spec)
         self._measure("loop_cost_s", "s", workloads.loop_cost_s())
         self._measure_cached(path)
         baseline = self._memory_baseline()
@@ -93,16 +93,15 @@ class Worker:
             session = backend.load(path, spec.options)
         specs = session.inputs()
         arrays = feeds.named(arrays, specs)
-        session.bind(feeds.first(arrays, specs))
+        driver.bind(session, arrays, specs)
         with self._cold("first_inference"):
-            session.infer()
-        clock = workloads.Clock(session.runtime_ns, inside) if session.runtime_ns else None
-        window = self._single_stream(session, samples, clock) if spec.workload.name == "single_stream" else None
+            driver.first(session)
+        driven = self._drive(session, driver) if spec.workload.name in workloads.NAMES else None
         peak = memory.peak_bytes()
         if baseline is not None and peak is not None and peak >= baseline:
             self._measure("peak_memory_bytes", "B", peak - baseline)
-        if window is not None:
-            self._tell(window)
+        if driven is not None:
+            self._tell(driven)
         self.emit("phase", {"name": "details", "details": session.details()})
         if spec.evaluate:
             self._evaluate(session, arrays)
@@ -138,24 +137,27 @@ class Worker:
             os.symlink(self.cache.blob(file.sha256), path)
         return paths[0]
 
-    def _single_stream(self, session: backends.Session, samples: Any, clock: Optional[workloads.Clock]) -> workloads.Window:
+    def _drive(self, session: backends.Session, driver: driving.Driver) -> driving.Driven:
         spec = self.spec
         self._enter("warmup")
         warm_up_s = min(spec.warmup_max_s, self._left_s(MEASURE_UNTIL) / 2)
-        warm = workloads.warm_up(session.infer, spec.warmup_min_s, spec.warmup_min_queries, warm_up_s)
+        warm = workloads.warm_up(driver.query(session), spec.warmup_min_s, spec.warmup_min_queries, warm_up_s)
         self._measure("warmup_queries", "1", warm.queries)
         self._measure("warmup_s", "s", warm.seconds)
         self._measure("warmup_settled", "1", warm.settled)
         self._enter("measure")
         longest_s = self._left_s(MEASURE_UNTIL)
         processor_s = time.process_time()
-        window = workloads.single_stream(session.infer, spec.min_duration_s, spec.min_queries, longest_s, samples, clock)
+        driven = driver.measure(session, longest_s)
         processor_s = time.process_time() - processor_s
         self._enter("measured")
         self._measure("cpu_time_s", "s", processor_s)
-        return window
+        return driven
 
-    def _tell(self, window: workloads.Window) -> None:
+    def _tell(self, driven: driving.Driven) -> None:
+        window = driven.window
+        for metric, unit, value in driven.told:
+            self._measure(metric, unit, value)
         self._measure("queries", "1", window.queries)
         self._measure("window_s", "s", window.window_ns / 1e9)
         if not window.whole:

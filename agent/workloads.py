@@ -1,11 +1,12 @@
 """The timing loops. Between two timestamps nothing happens but the call."""
 
+import contextlib
 import gc
 import time
 from array import array
-from typing import Any, Callable, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Generator, List, NamedTuple, Optional, Tuple
 
-NAMES = ("single_stream",)
+NAMES = ("single_stream", "multi_stream", "offline", "server", "sustained")
 PROBE_LOOPS = 20000
 STEADY_SHARE = 0.05
 MEDIAN_OF = 1000
@@ -95,14 +96,32 @@ def single_stream(
     Latencies go to `samples`, and what the runtime's `clock` says to its own; of more queries than fit there, every second, then every
     fourth (and so on) is kept.
     """
+    with collection_off():
+        return _loop(infer, int(min_s * 1e9), min_queries, int(max_s * 1e9), samples, clock)
+
+
+@contextlib.contextmanager
+def collection_off() -> Generator[None, None, None]:
+    """Collect garbage now and not again before the end of the block."""
     collecting = gc.isenabled()
     gc.collect()
     gc.disable()
     try:
-        return _loop(infer, int(min_s * 1e9), min_queries, int(max_s * 1e9), samples, clock)
+        yield
     finally:
         if collecting:
             gc.enable()
+
+
+def in_a_row(infer: Callable[[], None], samples: int) -> Callable[[], None]:
+    """Return a query of so many samples back to back."""
+    calls = [infer] * samples
+
+    def query() -> None:
+        for call in calls:
+            call()
+
+    return query
 
 
 def _loop(
@@ -123,8 +142,8 @@ def _loop(
         end = clock()
         if query % stride == 0:
             if kept == room:
-                _thin(inside)
-                kept, stride = _thin(samples), stride * 2
+                thin(inside)
+                kept, stride = thin(samples), stride * 2
             if query % stride == 0:
                 samples[kept] = end - start
                 if read_ns:
@@ -135,7 +154,7 @@ def _loop(
     return Window(memoryview(samples)[:kept], memoryview(inside)[:kept], query, end - begin, stride, whole)
 
 
-def _thin(samples: "array[int]") -> int:
+def thin(samples: "array[int]") -> int:
     """Keep every second sample, in place and with little memory; return how many there are then."""
     half = -(-len(samples) // 2)
     for at in range(0, half, THIN_AT_ONCE):

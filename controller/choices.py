@@ -94,7 +94,7 @@ class _Offline(_Workload):
 
     name: Literal["offline"]
     batch: Annotated[int, Field(ge=1, le=65536)] | None = None
-    """Samples in a batch; by default what the model has."""
+    """Samples in a batch; by default the model's own number, 1 where it leaves that open."""
 
 
 _Bound = Annotated[float, Field(gt=0)] | None

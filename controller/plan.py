@@ -13,7 +13,7 @@ from controller import targets
 from controller.choices import BackendChoice, WorkloadChoice
 from controller.errors import FleetmarkError
 from controller.inventory import Device
-from controller.profiles import Profile
+from controller.profiles import Profile, window_s
 from controller.suite import Model, Suite
 
 LAUNCH_OVERHEAD_S = 1.2  # process start, import and load of a small model; measured on a laptop
@@ -69,11 +69,11 @@ def _check_recipe(name: str) -> None:
 
 def estimated_s(cells: Sequence[PlannedCell], profile: Profile, launches: int) -> float:
     """Give about how long the slowest device takes, in seconds; compression and shipping not included."""
-    launch_s = LAUNCH_OVERHEAD_S + profile.warmup_min_s + profile.min_duration_s
-    by_device: dict[str, int] = {}
+    by_device: dict[str, float] = {}
     for cell in cells:
-        by_device[cell.device] = by_device.get(cell.device, 0) + (cell.fault is None)
-    return max(by_device.values(), default=0) * launches * launch_s
+        launch_s = LAUNCH_OVERHEAD_S + profile.warmup_min_s + window_s(profile, cell.workload)
+        by_device[cell.device] = by_device.get(cell.device, 0.0) + (launch_s if cell.fault is None else 0.0)
+    return max(by_device.values(), default=0.0) * launches
 
 
 def _backends(suite: Suite, device: Device) -> Iterator[tuple[bool, BackendChoice]]:

@@ -1,15 +1,24 @@
 """How long a launch measures and how many launches a cell gets (METHOD.md, workloads and profiles)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from agent import early_stopping, server
+from agent.schema import Workload
+from agent.worker import MEASURE_UNTIL
 from controller.errors import FleetmarkError
+from reports.metrics import HEADLINES, PERCENTILES
+from reports.statistics import smallest_sample
 
 MAX_SAMPLES = 200_000
+SEARCH_S = 600.0  # a search's own deadline: at a low rate its queries take longer than its time
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A launch ends when both its minimum duration and its minimum number of queries are met, or at its deadline."""
+    """A launch ends when both its minimum duration and its minimum number of queries are met, or at its deadline.
+
+    With `early_stopping` the number of queries is what LoadGen's rule needs at confidence 0.99.
+    """
 
     name: str
     launches: int
@@ -19,16 +28,50 @@ class Profile:
     warmup_min_queries: int
     warmup_max_s: float
     deadline_s: float
+    early_stopping: bool = False
 
 
 PROFILES = {
     "quick": Profile("quick", 3, 0.5, 100, 0.1, 10, 10.0, 120.0),
     "standard": Profile("standard", 5, 3.0, 1000, 1.0, 50, 60.0, 600.0),
+    "strict": Profile("strict", 5, 600.0, 1, 1.0, 50, 60.0, 1800.0, early_stopping=True),
 }
 
 
 def get(name: str) -> Profile:
-    """Give the profile called `name`; raises FleetmarkError for one that cannot be run."""
+    """Give the profile called `name`; raises FleetmarkError for one that nobody has."""
     if name not in PROFILES:
-        raise FleetmarkError(f"profile {name!r} cannot be run yet", why="its stopping rule is not there", next="use quick or standard")
+        raise FleetmarkError(f"no profile is called {name!r}", next=f"use {', '.join(PROFILES)}")
     return PROFILES[name]
+
+
+def fitted(profile: Profile, workload: Workload) -> Profile:
+    """Give the profile as a workload needs it: queries enough for its headline's percentile, time for its window before the deadline."""
+    fitting = replace(profile, min_queries=max(profile.min_queries, _needed(profile, workload.name)))
+    if workload.name == "sustained":
+        duration_s = float(workload.options["duration_s"])
+        return replace(fitting, min_duration_s=duration_s, deadline_s=profile.deadline_s + duration_s / MEASURE_UNTIL)
+    if workload.name == "server":
+        return replace(fitting, deadline_s=max(profile.deadline_s, SEARCH_S) + window_s(profile, workload) / MEASURE_UNTIL)
+    return fitting
+
+
+def _needed(profile: Profile, workload: str) -> int:
+    quantile = 0.99 if workload == "server" else PERCENTILES.get(HEADLINES.get(workload, ""))
+    if quantile is None:
+        return 1
+    return early_stopping.smallest_queries(quantile) if profile.early_stopping else smallest_sample(quantile)
+
+
+def window_s(profile: Profile, workload: Workload) -> float:
+    """Give about how long a workload's window takes, in seconds, on a device that is not too slow for its minimum of time."""
+    if workload.name == "server":
+        return (1 + server.TRIALS) * max(profile.min_duration_s, server.BOUNDS * float(workload.options["p99_s"]))
+    return float(workload.options["duration_s"]) if workload.name == "sustained" else profile.min_duration_s
+
+
+def driven(profile: Profile, workload: Workload) -> Workload:
+    """Give the workload as the device is told it: a search under early stopping has to know."""
+    if profile.early_stopping and workload.name == "server":
+        return Workload(workload.name, {**workload.options, "early_stopping": True})
+    return workload

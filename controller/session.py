@@ -10,7 +10,7 @@ import tenacity
 
 from agent.description import Probe
 from agent.schema import Artifact, Cell, Event, FaultError, LaunchSpec, SampleFile
-from controller import provision, targets
+from controller import profiles, provision, targets
 from controller.collect import Collected, collect
 from controller.dataset import Dataset
 from controller.inventory import Device
@@ -170,14 +170,14 @@ class Session:
         self._drop(None)
 
     def _spec(self, job: Job, launch: str, evaluate: bool) -> LaunchSpec:
-        profile, choice = self.profile, self._choices[job.id]
+        profile, choice = profiles.fitted(self.profile, job.cell.workload), self._choices[job.id]
         return LaunchSpec(
             launch=launch,
             owner=self.owner,
             artifact=job.artifact,
             backend=job.cell.backend,
             options=targets.options(self.device, job.cell.backend, job.cell.options),
-            workload=job.cell.workload,
+            workload=profiles.driven(self.profile, job.cell.workload),
             python=choice.python,
             environment=choice.folder,
             environ=dict(self.device.agent.env),

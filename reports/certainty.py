@@ -9,6 +9,7 @@ from reports import format as fmt
 from reports import text
 from reports.figures import DISAGREE, counted
 from reports.labels import sentence_name
+from reports.metrics import METRICS
 from reports.records import CellRecord, LaunchRecord, RunRecord
 from reports.statistics import FEWEST_LAUNCHES
 from reports.table import Row, emulated, heads
@@ -87,7 +88,7 @@ def _footing(record: CellRecord, row: Row) -> Footing:
         samples=sum(sizes),
         smallest=min(sizes, default=0),
         width=width,
-        loop=max(costs) / row.value if costs and row.value else None,
+        loop=max(costs) / row.value if costs and row.value and METRICS[row.metric].unit == "s" else None,
         notes=tuple(dict.fromkeys(text.line(note) for launch in record.launches for note in launch.notes)),
     )
 

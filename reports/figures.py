@@ -85,10 +85,14 @@ def _latencies(source: str, percentiles: Mapping[str, float], counted: Sequence[
 
 def _throughput(launches: Sequence[LaunchRecord]) -> Iterator[Figure]:
     if launches:
-        queries = [_single(launch, "queries") for launch in launches]
+        queries = [_single(launch, "queries") * _samples_per_query(launch) for launch in launches]
         windows = [_single(launch, "window_s") for launch in launches]
         each = [count / window for count, window in zip(queries, windows, strict=True)]
         yield _of_launches("throughput_per_s", sum(queries) / sum(windows), log_interval(each), launches, each, len(each))
+
+
+def _samples_per_query(launch: LaunchRecord) -> float:
+    return _single(launch, "samples_per_query") if len(launch.values.get("samples_per_query", ())) else 1.0
 
 
 def _cold_start(launches: Sequence[LaunchRecord]) -> Iterator[Figure]:

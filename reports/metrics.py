@@ -27,6 +27,12 @@ METRICS = {
     "latency_p95_s": Metric("s", "p95 latency", "time", "lower"),
     "latency_p99_s": Metric("s", "p99 latency", "time", "lower"),
     "runtime_latency_p50_s": Metric("s", "p50 latency by the runtime's clock", "time", "lower"),
+    "latency_early_stopping_s": Metric("s", "early-stopping estimate", "time", "lower"),
+    "server_rate_per_s": Metric("1/s", "rate within the bound", "rate", "higher"),
+    "sustained_p50_s": Metric("s", "steady p50 latency", "time", "lower"),
+    "sustained_burst_p50_s": Metric("s", "burst p50 latency", "time", "lower"),
+    "sustained_slowdown": Metric("1", "steady over burst p50", "number", "lower"),
+    "time_to_throttle_s": Metric("s", "time to throttle", "time", "higher"),
     "throughput_per_s": Metric("1/s", "throughput", "rate", "higher"),
     "peak_memory_bytes": Metric("B", "peak memory", "size", "lower"),
     "size_bytes": Metric("B", "model size", "size", "lower"),
@@ -42,7 +48,13 @@ METRICS = {
     "drift_max_abs": Metric("1", "largest difference", "number", "lower"),
 }
 
-HEADLINES = {"single_stream": "latency_p90_s"}
+HEADLINES = {
+    "single_stream": "latency_p90_s",
+    "multi_stream": "latency_p99_s",
+    "offline": "throughput_per_s",
+    "server": "server_rate_per_s",
+    "sustained": "sustained_p50_s",
+}
 
 GLOSSARY = (
     (
@@ -70,7 +82,31 @@ GLOSSARY = (
         "Welch t on logs of the per-launch statistic, paired by round on the same device. Tied: the interval of the ratio includes 1, or "
         "the difference is below 3 %. Resolved: neither.",
     ),
-    ("throughput", "Completed inferences / wall time of the measured window; never 1 / latency."),
+    (
+        "throughput",
+        "Completed inferences, each sample of a query or batch counted, / wall time of the measured window; never 1 / latency.",
+    ),
+    (
+        "multi_stream, offline",
+        "multi_stream: a query is several samples back to back, and its latency is that of all of them. offline: samples are given in "
+        "batches without a pause; its latencies are those of batches, ranked is the throughput.",
+    ),
+    (
+        "server, rate within the bound",
+        "Queries arrive at random (Poisson, the seed is stored) and wait in one queue; latency runs from the arrival. The rate is the "
+        "highest found by bisection whose p99 stays within the bound, to 1 %; the latencies shown are those at that rate.",
+    ),
+    (
+        "sustained",
+        "single_stream for minutes, in 60 blocks of equal time. Burst: the first block's p50. Time to throttle: when the first of three "
+        "blocks on end begins whose p50 is more than 5 % above it. Steady p50: of all that follows, or of the second half if that never "
+        "happens.",
+    ),
+    (
+        "early-stopping estimate",
+        "Profile strict: the order statistic that bounds the percentile the workload is ranked by at confidence 0.99, as LoadGen's "
+        "early stopping takes it, per launch. These are not MLPerf results.",
+    ),
     (
         "peak memory",
         "Peak resident set of the worker from model load on, minus its value after importing the runtime; mean of the launches.",

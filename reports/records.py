@@ -15,6 +15,7 @@ class LaunchRecord:
     """One launch. `values` maps a raw metric to float64 values, 1-D:
 
     latency_s (one per stored query), runtime_s (the same by the runtime's own clock, where it has one), window_s, queries, loop_cost_s,
+    samples_per_query (multi_stream and offline), server_rate_per_s (0 where none keeps the bound),
     peak_memory_bytes, accelerator memory where known,
     cold_start_process_s, cold_start_import_s, cold_start_load_s, cold_start_first_inference_s (one value each),
     correct (0 or 1 per evaluation sample, in the data file's order), drift_sqnr_db, drift_cosine, drift_max_abs (one value each).

@@ -16,6 +16,7 @@ from reports.figures import REFERENCE, Correct, Figure, correct_of, figures
 from reports.metrics import METRICS, headline
 from reports.records import CellRecord, RunRecord
 from reports.statistics import Interval
+from reports.workload_figures import workload_figures
 
 COLUMNS = (
     "run",
@@ -121,7 +122,8 @@ def to_json(table: Sequence[Row], run: RunRecord) -> dict[str, object]:
 
 
 def _cell_rows(run: RunRecord, record: CellRecord, reference: Correct | None) -> Iterator[Row]:
-    found = [_refused(figure) for figure in figures(record, reference)]
+    own = workload_figures(record, strict=run.profile == "strict")
+    found = [_refused(figure) for figure in (*figures(record, reference), *own)]
     metric = headline(record.cell.workload.name)
     if all(figure.metric != metric for figure in found):
         found.insert(0, Figure(metric, None))
