@@ -10,7 +10,7 @@ import sys
 import time
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from agent import VERSION, blobs, conditions, lease, memory, settle, telemetry, worker
+from agent import VERSION, blobs, conditions, lease, memory, power, settle, telemetry, worker
 from agent.cache import Cache, Lock, boot_id, disk_fault, is_held, read_object, unlink, write_json
 from agent.schema import Fault, FaultError, LaunchSpec, Measurement, SchemaError, decode, dump, encode, load
 from agent.spool import Spool
@@ -131,6 +131,7 @@ class Supervisor:
         self.spec = spec
         self.root = root
         self.recorder = telemetry.Recorder(root)
+        self.power = power.Recording(spec.power, root, lambda: self.cancelled)
         self.phase = "spawn"
         self.fault: Optional[Fault] = None
         self.cancelled = False
@@ -152,7 +153,10 @@ class Supervisor:
         try:
             self._settle()
             self.spool.write("conditions", dump(watch.read("before")))
-            self._supervise()
+            self.power.before()
+            if not self.cancelled:
+                self._supervise()
+                self.power.after()
         except FaultError as error:
             self._fail(error.fault)
         except Exception as error:  # noqa: BLE001 - whatever goes wrong here, the launch must have its end
@@ -252,6 +256,7 @@ class Supervisor:
     def _pass_on(self, kind: str, data: Dict[str, Any]) -> None:
         if kind == "phase":
             self.phase = str(data.get("name"))[:40]
+            self.power.phase(self.phase)
             if self.phase == "measure":
                 self.recorder.begin()
             elif self.phase == "measured":
@@ -290,11 +295,19 @@ class Supervisor:
     def _on_cancel(self, *_: Any) -> None:
         self.cancelled = True
 
+    def _save_power(self) -> None:
+        try:
+            for kind, data in self.power.save(self.cache.launch(self.spec.launch, "files")):
+                self.spool.write(kind, data)
+        except OSError as error:
+            self._fail(disk_fault(error, self.cache.root).fault)
+
     def _end(self, watch: "conditions.Watch") -> None:
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         self._hush(False)
-        for series in self.recorder.series():
+        for series in [] if self.spool.error else self.recorder.series():
             self.spool.write("measure", dump(series))
+        self._save_power()
         self.spool.write("conditions", dump(watch.read("after", self.recorder.peaks_c)))
         if self.log:
             self.spool.write("log", {"text": self.log.decode("utf-8", "replace")})
