@@ -1,7 +1,7 @@
 """Devices x models x recipes x backends x workloads -> cells, or a reason for each one left out."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import backends
@@ -15,13 +15,17 @@ from controller.errors import FleetmarkError
 from controller.inventory import Device
 from controller.profiles import Profile, window_s
 from controller.suite import Model, Suite
+from reports.comparison import TWIN
 
 LAUNCH_OVERHEAD_S = 1.2  # process start, import and load of a small model; measured on a laptop
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedCell:
-    """A square of the matrix before its artifact is made; `fault` says why it will not be measured."""
+    """A square of the matrix before its artifact is made; `fault` says why it will not be measured.
+
+    `label` is appended to the recipe where the same is measured under two names; the device sees none of it.
+    """
 
     device: str
     model: str
@@ -31,6 +35,7 @@ class PlannedCell:
     options: Mapping[str, Any]
     workload: Workload
     fault: Fault | None
+    label: str = ""
 
 
 def plan(suite: Suite, devices: Sequence[Device]) -> list[PlannedCell]:
@@ -53,6 +58,11 @@ def plan(suite: Suite, devices: Sequence[Device]) -> list[PlannedCell]:
     for cell in wanted:
         unique.setdefault(_identity(cell), cell)
     return list(unique.values())
+
+
+def doubled(cells: Sequence[PlannedCell]) -> list[PlannedCell]:
+    """Give each cell under two labels, for the noise floor of its device: what differs between the two is noise."""
+    return [one for cell in cells for one in (cell, replace(cell, label=TWIN))]
 
 
 def _identity(cell: PlannedCell) -> str:

@@ -68,12 +68,18 @@ def request(
     document: Mapping[str, Any],
     wheelhouse: Path | None,
     compile_hosts: Sequence[Device] = (),
+    *,
+    twice: bool = False,
 ) -> Request:
-    """Give the request for a suite on these devices; raises FleetmarkError for an unknown profile or recipe, or if there is no cell."""
+    """Give the request for a suite on these devices, each cell under two labels if `twice`.
+
+    Raises FleetmarkError for an unknown profile or recipe, or if there is no cell.
+    """
     count = launches or suite.launches or profiles.get(suite.profile).launches
     planned = planning.plan(suite, devices)
     if not planned:
         raise FleetmarkError("the suite gives no cells on these devices", next="name backends that the devices have and the models fit")
+    planned = planning.doubled(planned) if twice else planned
     return Request(suite, name, devices, planned, count, document, wheelhouse, compile_hosts)
 
 
@@ -139,7 +145,7 @@ def _matrix(planned: Sequence[PlannedCell], prepared: Prepared) -> Matrix:
         key = (item.model, item.recipe, item.format)
         variant = prepared.variants.get(key)
         sha256 = variant.artifact.sha256 if variant else ""
-        cell = Cell(item.device, item.model, item.recipe, item.format, sha256, item.backend, dict(item.options), item.workload)
+        cell = Cell(item.device, item.model, item.recipe + item.label, item.format, sha256, item.backend, dict(item.options), item.workload)
         fault = item.fault or prepared.faults.get(key)
         cells.append((cell_id(cell), cell, fault))
         if variant and fault is None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from agent.schema import Conditions
 from reports import format as fmt
 from reports import text
+from reports.comparison import TIE_FLOOR, noise_floors
 from reports.figures import DISAGREE, counted
 from reports.labels import sentence_name
 from reports.metrics import METRICS
@@ -105,6 +106,7 @@ def _checks(run: RunRecord, table: Sequence[Row], valid: Sequence[Footing]) -> I
     yield from _small(table)
     yield from _uncounted(run)
     yield from _loop_cost(valid)
+    yield from _noise(run, table)
     apart = len({row.cell for row in table if row.message == DISAGREE})
     if apart:
         yield Check(False, f"In {_cells(apart)} a pooled value lies outside the interval of its launches: the launches disagree.")
@@ -136,6 +138,15 @@ def _loop_cost(valid: Sequence[Footing]) -> Iterator[Check]:
     dearest = max((footing.loop for footing in valid if footing.loop is not None), default=None)
     if dearest is not None:
         yield Check(dearest <= 0.01, f"The timing loop itself costs at most {fmt.percent(dearest)} of a latency.")
+
+
+def _noise(run: RunRecord, table: Sequence[Row]) -> Iterator[Check]:
+    """The noise floor of each device with A/A pairs."""
+    for device, floor in noise_floors(table).items():
+        pairs = f"{floor.pairs} A/A pair{'' if floor.pairs == 1 else 's'}"
+        ties = fmt.percent(max(TIE_FLOOR, 2 * floor.share))
+        sentence = f"The noise floor of {_named(run, device)} is {fmt.percent(floor.share)}, from {pairs}: effects below {ties} are ties."
+        yield Check(2 * floor.share <= TIE_FLOOR, sentence)
 
 
 def _state(device: str, launches: Sequence[LaunchRecord]) -> DeviceState:

@@ -13,12 +13,13 @@ from reports.statistics import (
     log_interval,
     mean_interval,
     paired_change,
-    percentile,
+    percentiles,
     proportion_interval,
     smallest_sample,
 )
 
 REFERENCE = "fp32"
+_FASTEST_USB_MBPS = 1e6
 DISAGREE = "the pooled value lies outside the interval of its launches: they disagree"
 
 Correct = NDArray[np.float64]
@@ -52,6 +53,12 @@ def correct_of(record: CellRecord) -> Correct | None:
     return next((launch.values["correct"] for launch in _with(counted(record), "correct")), None)
 
 
+def usb_mbps(record: CellRecord) -> float | None:
+    """The speed of the accelerator's USB link, the slowest that a launch was told; None where the backend tells none."""
+    told = [launch.details.get("usb_speed_mbps") for launch in counted(record)]
+    return min((float(speed) for speed in told if isinstance(speed, int | float) and 1 < speed < _FASTEST_USB_MBPS), default=None)
+
+
 def figures(record: CellRecord, reference: Correct | None) -> Iterator[Figure]:
     """All figures that a cell's launches give; `reference` is `correct_of` the uncompressed model on the same device and backend."""
     launches = counted(record)
@@ -67,20 +74,21 @@ def figures(record: CellRecord, reference: Correct | None) -> Iterator[Figure]:
         yield from _drift(metric, launches)
 
 
-def _latencies(source: str, percentiles: Mapping[str, float], counted: Sequence[LaunchRecord]) -> Iterator[Figure]:
+def _latencies(source: str, quantiles: Mapping[str, float], counted: Sequence[LaunchRecord]) -> Iterator[Figure]:
     launches = _with(counted, source)
     samples = [launch.values[source] for launch in launches]
     if not samples:
         return
     pooled, smallest = np.concatenate(samples), min(map(len, samples))
-    for metric, quantile in percentiles.items():
+    whole = percentiles(pooled, list(quantiles.values()))
+    by_launch = zip(*(percentiles(values, list(quantiles.values())) for values in samples), strict=True)
+    for (metric, quantile), value, each in zip(quantiles.items(), whole, by_launch, strict=True):
         needed = smallest_sample(quantile)
         if smallest < needed:
             message = f"{metric} needs {needed} samples in every launch; the smallest has {smallest}"
             yield Figure(metric, None, n=len(pooled), reason="n too small", message=message)
         else:
-            each = [percentile(values, quantile) for values in samples]
-            yield _of_launches(metric, percentile(pooled, quantile), log_interval(each), launches, each, len(pooled))
+            yield _of_launches(metric, value, log_interval(each), launches, each, len(pooled))
 
 
 def _throughput(launches: Sequence[LaunchRecord]) -> Iterator[Figure]:

@@ -80,7 +80,12 @@ GLOSSARY = (
     (
         "comparison",
         "Welch t on logs of the per-launch statistic, paired by round on the same device. Tied: the interval of the ratio includes 1, or "
-        "the difference is below 3 %. Resolved: neither.",
+        "the difference is below 3 % or twice the device's noise floor, if that is more. Resolved: neither.",
+    ),
+    (
+        "noise floor",
+        "By how much identical cells of a device differ: each is measured twice under two labels in the same rounds (A/A), and the log "
+        "ratios' root mean square, or their standard error where that is larger, is taken over the pairs.",
     ),
     (
         "throughput",

@@ -26,11 +26,12 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """`ratio` of two geometric means with its 95 % interval, and the two-sided p-value of ratio 1."""
+    """`ratio` of two geometric means with its 95 % interval, the standard error of its logarithm, and the two-sided p-value of ratio 1."""
 
     ratio: float
     low: float
     high: float
+    error: float
     p: float
 
 
@@ -47,7 +48,13 @@ def percentile(samples: NDArray[np.float64], quantile: float) -> float:
 
     Source: Hyndman and Fan, Sample Quantiles in Statistical Packages (1996), definition 1. `samples` is 1-D and not empty.
     """
-    return float(np.quantile(samples, quantile, method="inverted_cdf"))
+    return percentiles(samples, [quantile])[0]
+
+
+def percentiles(samples: NDArray[np.float64], quantiles: Sequence[float]) -> list[float]:
+    """`percentile` for each of `quantiles`, in one pass over the samples."""
+    found: list[float] = np.quantile(samples, quantiles, method="inverted_cdf").tolist()
+    return found
 
 
 def mean_interval(values: Sequence[float]) -> Interval | None:
@@ -71,12 +78,15 @@ def log_interval(values: Sequence[float]) -> Interval | None:
 
 
 def compare(first: Sequence[float], second: Sequence[float], *, paired: bool) -> Comparison | None:
-    """How many times `first` is `second`, both given as one positive statistic a launch; None below 3 launches on either side.
+    """How many times `first` is `second`, both given as one statistic a launch.
 
-    Welch's t on logs, or Student's t on the differences of logs where launches are paired (same length, same order).
-    Source: B. L. Welch, The Generalization of Student's Problem (1947), with the degrees of freedom of Satterthwaite (1946).
+    None below 3 launches on either side, or if a statistic is not positive and finite. Welch's t on logs, which needs no equal variances;
+    where launches are paired (same length, same order) Student's t on the differences of logs, whose one variance is what is left of
+    both: the drift that a pair shares is not in it.
+    Source: B. L. Welch, The Generalization of Student's Problem (1947), with the degrees of freedom of Satterthwaite (1946); Student, The
+    Probable Error of a Mean (1908), whose illustrations compare pairs.
     """
-    if min(len(first), len(second)) < FEWEST_LAUNCHES or min(*first, *second) <= 0:
+    if min(len(first), len(second)) < FEWEST_LAUNCHES or not all(0 < value < math.inf for value in (*first, *second)):
         return None
     x, y = np.log(first), np.log(second)
     difference = float(np.mean(x) - np.mean(y))
@@ -86,7 +96,7 @@ def compare(first: Sequence[float], second: Sequence[float], *, paired: bool) ->
         error, freedom = _welch(float(np.var(x, ddof=1)) / len(x), len(x), float(np.var(y, ddof=1)) / len(y), len(y))
     half = _t_quantile(freedom) * error
     ratios = (math.exp(difference), math.exp(difference - half), math.exp(difference + half))
-    return Comparison(*ratios, p=_two_sided_p(difference, error, freedom))
+    return Comparison(*ratios, error, _two_sided_p(difference, error, freedom))
 
 
 def proportion_interval(successes: int, n: int) -> Interval:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 
 from agent.schema import Cell, Fault
 from reports import text
-from reports.figures import REFERENCE, Correct, Figure, correct_of, figures
+from reports.figures import REFERENCE, Correct, Figure, correct_of, figures, usb_mbps
 from reports.metrics import METRICS, headline
 from reports.records import CellRecord, RunRecord
 from reports.statistics import Interval
@@ -47,7 +47,9 @@ class Row:
 
     `value` is None where there is no number, and `low` and `high` where there is no interval; `status` is the cell's.
     `reason` is a code of agent.schema.REASONS or a few words such as "n too small", and "emulated" on numbers of an emulated device;
-    `message` says it in a sentence. `per_launch` holds (round, statistic) of each launch that the value rests on.
+    `message` says it in a sentence. `per_launch` holds (round, statistic) of each launch that the value rests on. `usb_mbps` is the speed
+    of the accelerator's USB link where the backend tells, and `boundary` what a power or energy value covers: rows in which these
+    differ are not compared.
     """
 
     run: str
@@ -68,6 +70,8 @@ class Row:
     emulated: str
     cell: str
     per_launch: tuple[tuple[int, float], ...]
+    usb_mbps: float | None = None
+    boundary: str = ""
 
 
 def rows(run: RunRecord) -> list[Row]:
@@ -130,6 +134,7 @@ def _cell_rows(run: RunRecord, record: CellRecord, reference: Correct | None) ->
     names = _names(record.cell)
     virtual = emulated(run, record.cell.device)
     fault = fault_of(record)
+    speed = usb_mbps(record)
     for figure in found:
         interval = figure.interval or Interval(0, 0)
         yield Row(
@@ -147,6 +152,7 @@ def _cell_rows(run: RunRecord, record: CellRecord, reference: Correct | None) ->
             emulated=virtual,
             cell=record.id,
             per_launch=figure.per_launch,
+            usb_mbps=speed,
         )
 
 

@@ -4,20 +4,18 @@ METHOD.md, rules 11 and 13: a difference whose interval includes 1 or that is be
 ranked against real hardware.
 """
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.schema import STATUSES
 from reports import format as fmt
+from reports.comparison import TIE_FLOOR, Floors, is_twin, judge, noise_floors
 from reports.labels import sentence_name
 from reports.metrics import METRICS
 from reports.records import RunRecord
-from reports.statistics import FEWEST_LAUNCHES, Comparison, compare
+from reports.statistics import FEWEST_LAUNCHES, Comparison
 from reports.table import Row, by_cell, heads
-
-TIE_FLOOR = 0.03
 
 NOTHING_VALID = "No cell is valid, so there is nothing to rank: the failures say why, and what to do."
 NOTHING_RANKED = "No valid cell has samples enough for the number it is ranked by: measure longer, for example with --profile standard."
@@ -27,12 +25,15 @@ NOTHING_RANKED = "No valid cell has samples enough for the number it is ranked b
 class Standing:
     """A ranked cell by its headline row. `relation` to the best is best, tied, slower or not comparable.
 
-    `comparison` is how many times as long it takes; one that is resolved to be shorter, against the pooled values, is tied too.
+    `comparison` is how many times as long it takes; one that is resolved to be shorter, against the pooled values, is tied too. `floor` is
+    the share below which effects are ties, `reasons` are why it is not comparable.
     """
 
     row: Row
     relation: str
     comparison: Comparison | None = None
+    floor: float = TIE_FLOOR
+    reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,26 +76,18 @@ def verdict(run: RunRecord, table: Sequence[Row]) -> Verdict:
     cells = by_cell(table)
     groups: dict[tuple[bool, str, str], list[Row]] = {}
     for head in heads(table):
-        if head.status == "valid" and head.value is not None:
+        if head.status == "valid" and head.value is not None and not is_twin(head):
             groups.setdefault((bool(head.emulated), head.model, head.workload), []).append(head)
-    findings = [_finding(group, cells) for _, group in sorted(groups.items(), key=lambda item: item[0][0])]
+    floors = noise_floors(table)
+    findings = [_finding(group, cells, floors) for _, group in sorted(groups.items(), key=lambda item: item[0][0])]
     return Verdict({status: statuses[status] for status in STATUSES if statuses[status]}, tuple(findings))
 
 
-def relate(comparison: Comparison | None, floor: float = TIE_FLOOR) -> str:
-    """The verdict on a ratio of latencies: faster, slower, tied or, without a comparison, not comparable."""
-    if comparison is None:
-        return "not comparable"
-    if comparison.low <= 1 <= comparison.high or abs(math.log(comparison.ratio)) < math.log1p(floor):
-        return "tied"
-    return "slower" if comparison.ratio > 1 else "faster"
-
-
-def _finding(group: Sequence[Row], cells: Mapping[str, Mapping[str, Row]]) -> Finding:
+def _finding(group: Sequence[Row], cells: Mapping[str, Mapping[str, Row]], floors: Floors) -> Finding:
     lower = METRICS[group[0].metric].better == "lower"
     ranked = sorted(group, key=lambda row: (row.value or 0.0) * (1 if lower else -1))
     best = ranked[0]
-    standings = [Standing(best, "best"), *(_standing(row, best, lower) for row in ranked[1:])]
+    standings = [Standing(best, "best"), *(_standing(row, best, floors) for row in ranked[1:])]
     faithful = next((one for one in standings if _keeps_accuracy(cells[one.row.cell])), None)
     faithful = None if faithful is standings[0] else faithful
     sentences = [_answer(best), _rivals(standings), _accuracy(cells[best.cell]), _faithful(faithful)]
@@ -102,19 +95,9 @@ def _finding(group: Sequence[Row], cells: Mapping[str, Mapping[str, Row]]) -> Fi
     return Finding(best.model, best.workload, bool(best.emulated), tuple(standings), faithful, kept)
 
 
-def _standing(row: Row, best: Row, lower: bool) -> Standing:
-    first, second = (row, best) if lower else (best, row)
-    relation = relate(comparison := _compare(first, second))
-    return Standing(row, "tied" if relation == "faster" else relation, comparison)
-
-
-def _compare(first: Row, second: Row) -> Comparison | None:
-    """Paired by round on the same device, where both saw the same drift; else unpaired."""
-    one, two = dict(first.per_launch), dict(second.per_launch)
-    paired = first.device == second.device and one.keys() == two.keys() and len(one) == len(first.per_launch) == len(second.per_launch)
-    if paired:
-        return compare([one[at] for at in one], [two[at] for at in one], paired=True)
-    return compare([value for _, value in first.per_launch], [value for _, value in second.per_launch], paired=False)
+def _standing(row: Row, best: Row, floors: Floors) -> Standing:
+    judged = judge(row, best, floors)
+    return Standing(row, "tied" if judged.verdict == "faster" else judged.verdict, judged.comparison, judged.floor, judged.reasons)
 
 
 def _keeps_accuracy(metrics: Mapping[str, Row]) -> bool:
@@ -138,11 +121,13 @@ def _rivals(standings: Sequence[Standing]) -> str:
     slower = next((one for one in standings if one.relation == "slower"), None)
     if tied:
         names = ", ".join(sentence_name(one.row) for one in tied[:3]) + (f" and {len(tied) - 3} more" if len(tied) > 3 else "")
-        level = f"Tied with {names}: no difference above {100 * TIE_FLOOR:.0f} % is resolved."
+        level = f"Tied with {names}: no difference above {100 * max(one.floor for one in tied):.2g} % is resolved."
         return level + (f" The first resolved one: {_behind(slower)}." if slower else "")
     runner_up = standings[1]
-    if runner_up.comparison is None:
+    if runner_up.reasons == ("n too small",):
         return f"Runner-up: {_behind(runner_up)}; not resolved, with fewer than {FEWEST_LAUNCHES} launches there is no interval."
+    if runner_up.comparison is None:
+        return f"Runner-up: {_behind(runner_up)}; not comparable: {', '.join(runner_up.reasons)}."
     return f"Runner-up: {_behind(runner_up)}: resolved."
 
 

@@ -24,6 +24,7 @@ Tflite = Annotated[Path | None, typer.Option("--tflite", help="For an .onnx MODE
 Profile = Annotated[str | None, typer.Option("--profile", help="quick (3 launches of 0.5 s) or standard (5 of 3 s).")]
 Launches = Annotated[int | None, typer.Option("--launches", min=1, max=1000, help="How many launches each cell gets.")]
 Resume = Annotated[str | None, typer.Option("--resume", metavar="RUN", help="Go on with an interrupted run: its id, a prefix, or latest.")]
+Twice = Annotated[bool, typer.Option("--aa", help="Measure each cell under two labels: the report then has each device's noise floor.")]
 OF_A_MODEL = {"recipes": "--recipe", "backends": "--backend", "data": "--data", "tflite": "--tflite"}
 Wheelhouse = Annotated[Path | None, typer.Option("--wheelhouse", help="A folder of wheels, for a laptop that is offline.", exists=True)]
 
@@ -76,6 +77,7 @@ def run(
     tflite: Tflite = None,
     profile: Profile = None,
     launches: Launches = None,
+    twice: Twice = False,
     resume: Resume = None,
     wheelhouse: Wheelhouse = None,
 ) -> int:
@@ -95,7 +97,7 @@ def run(
         return _run(_request(row.document["request"], wheelhouse), store, results, row.id)
     assert target is not None  # noqa: S101 - for the type checker
     asked = _ask(target, select, inventory, profile, launches)
-    asked |= {"recipes": recipe, "backends": backend, "data": _absolute(data), "tflite": _absolute(tflite)}
+    asked |= {"recipes": recipe, "backends": backend, "data": _absolute(data), "tflite": _absolute(tflite), "aa": twice}
     request = _request(asked, wheelhouse)
     return _run(request, Store(results), results, None)
 
@@ -144,7 +146,7 @@ def _request(asked: dict[str, Any], wheelhouse: Path | None) -> "Request":
     known = inventories.load(Path(asked["inventory"]))
     devices = selectors.select(known, asked["select"] or list(suite.devices))
     hosts = [device for device in known.devices.values() if device.compile_host]
-    return running.request(suite, asked["name"], devices, asked["launches"], asked, wheelhouse, hosts)
+    return running.request(suite, asked["name"], devices, asked["launches"], asked, wheelhouse, hosts, twice=bool(asked.get("aa")))
 
 
 def _single(target: Path, asked: dict[str, Any]) -> "Suite":
