@@ -6,20 +6,23 @@ import sys
 import threading
 import time
 from array import array
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from agent import sensors
-from agent.schema import FaultError, SampleFile, dump
+from agent.schema import FaultError, Measurement, SampleFile, dump
 from agent.sensors import BOUNDARIES, Found, PowerSensor, SensorError
 from agent.system import System, clean
 
 MAX_ROWS = 100000
 MAX_RAILS = 16
 STOPS_WITHIN_S = 1.0
+REST_S = 0.5  # from the worker's end, or from the launch's begin, until the device counts as idle
+IDLE_S = 3.0
+STEP_S = 0.05
 
 
 class PowerTrace(NamedTuple):
-    """What belongs to the readings of one sensor: `rails` names the columns, which together are the boundary unless it is `rail`.
+    """What belongs to the readings of one sensor: `rails` names the columns, which together are the boundary.
 
     `kind` is power (files in microwatts) or energy (a counter, in microjoules, that wraps at `ranges_j`). `problem` is what the sensor
     last said instead of a reading, empty if it never did. `reads` were tried, `failed` of them gave nothing that is a reading.
@@ -65,6 +68,10 @@ class Sampler:
         if self._thread.is_alive():
             self._problem = "the sensor hangs: a reading does not end"
 
+    def is_reading(self) -> bool:
+        """Tell whether readings are made, or the sensor is still being looked for."""
+        return self._thread.is_alive()
+
     def trace(self) -> PowerTrace:
         """Return what belongs to the readings."""
         sensor, found, rails = self._sensor, self._found, self._rails
@@ -95,7 +102,7 @@ class Sampler:
     def _look(self) -> None:
         sensor = sensors.get(self.driver)(self.system, self.options)
         found = sensor.probe()
-        self._problem = found.problem or self._boundary_problem()
+        self._problem = found.problem or self._boundary_problem() or _whole_problem(found)
         self._rails = list(found.total or found.rails)[:MAX_RAILS]
         self._sensor, self._found = sensor, found
 
@@ -124,6 +131,67 @@ class Sampler:
             raise SensorError("{} gave no reading".format(lost[0]))
         t = sum(readings[rail].t for rail in self._rails) / len(self._rails)
         self._rows.append((int(t * 1e9), [round(readings[rail].value * 1e6) for rail in self._rails]))
+
+
+def _whole_problem(found: Found) -> str:
+    """Why the rails that were found give no power of anything."""
+    if found.total or len(found.rails) == 1:
+        return ""
+    return "its rails are not known to add up: {}".format(clean(", ".join(found.rails)))
+
+
+class Recording:
+    """The sampling of one launch: idle before it, its measured window, idle after it. Without `asked` nothing happens.
+
+    `asked` is the launch's `power`: the sensor as `driver`, and its options. `cancelled` ends the waiting.
+    """
+
+    def __init__(self, asked: Optional[Dict[str, Any]], root: str, cancelled: Callable[[], bool]) -> None:
+        self._sampler = None if asked is None else Sampler(System(root), str(asked.get("driver")), asked)
+        self._cancelled = cancelled
+        self._spans: Dict[str, List[float]] = {}
+
+    def before(self) -> None:
+        """Start, and see the device idle."""
+        if self._sampler is not None:
+            self._sampler.start()
+            self._idle("power_idle_before_s")
+
+    def phase(self, name: str) -> None:
+        """Note when the measured window begins and ends."""
+        if name == "measure":
+            self._spans["power_window_s"] = [time.monotonic()]
+        elif name == "measured" and "power_window_s" in self._spans:
+            self._spans["power_window_s"].append(time.monotonic())
+
+    def after(self) -> None:
+        """See the device idle again if there was a measured window, and stop."""
+        if self._sampler is not None:
+            if len(self._spans.get("power_window_s", [])) == 2:
+                self._idle("power_idle_after_s")
+            self._sampler.stop()
+
+    def save(self, folder: str) -> Iterator[Tuple[str, Any]]:
+        """Write the readings to `folder` and give the events that tell of them; raises OSError."""
+        if self._sampler is not None:
+            for metric, span in self._spans.items():
+                if len(span) == 2:
+                    yield "measure", dump(Measurement(metric, "s", span))
+            for event in save(self._sampler, folder):
+                yield event
+
+    def _idle(self, metric: str) -> None:
+        """Wait while there is a sensor that reads; the span begins once the device has come to rest."""
+        end = time.monotonic() + REST_S
+        while time.monotonic() < end and self._waits():
+            time.sleep(STEP_S)
+        begin = time.monotonic()
+        while time.monotonic() < begin + IDLE_S and self._waits():
+            time.sleep(STEP_S)
+        self._spans[metric] = [begin, time.monotonic()]
+
+    def _waits(self) -> bool:
+        return self._sampler is not None and self._sampler.is_reading() and not self._cancelled()
 
 
 def save(sampler: Sampler, folder: str) -> Iterator[Tuple[str, Any]]:

@@ -134,6 +134,7 @@ class LaunchSpec(NamedTuple):
     deadline_s: float  # from the worker's start
     settle_max_temp_c: Optional[float] = None  # None: the launch does not wait
     settle_timeout_s: float = 0.0
+    power: Optional[Dict[str, Any]] = None  # the device's power sensor: `driver` and its options; None: no power is sampled
 
 
 class Availability(NamedTuple):

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.schema import REASONS, Conditions, Event, Fault, FaultError, Measurement, SampleFile, SchemaError, load
+from agent.power import PowerTrace
+from agent.schema import REASONS, Conditions, Event, Fault, FaultError, Measurement, SampleFile, SchemaError, dump, load
 from controller import limits
 
 METRIC = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
@@ -82,6 +83,8 @@ def _take(launch: Collected, event: Event, fetch: Callable[[SampleFile], bytes])
             launch.log = _text(event.data.get("text"), limits.MAX_LOG_CHARACTERS)
         case "phase" if "details" in event.data:
             launch.details = _details(event.data["details"])
+        case "sensor":
+            launch.details = {**launch.details, "power": _details(dump(load(PowerTrace, event.data)))}
         case "end":
             launch.complete = True
         case "lost":

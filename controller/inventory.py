@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema, model_validator
 
 import backends
+from agent import sensors
 from controller import strict, yamlfile
 from controller.hostkeys import parse_pin
 from controller.strict import FilePath, Name, Record, UniqueNames, Version, nearest, quoted
@@ -67,6 +68,13 @@ def _check_url(text: str) -> str:
     if not good:
         raise ValueError("http://HOST or https://HOST expected")
     return text
+
+
+def _check_sensor(name: str) -> str:
+    known = (*sensors.NAMES, *sensors.ALIASES)
+    if name not in known:
+        raise ValueError(f"no power sensor is called {quoted(name)}; {nearest(name, known)}")
+    return name
 
 
 def _check_meter(name: str, info: ValidationInfo) -> str:
@@ -144,10 +152,20 @@ class Settle(Record):
 class Power(Record):
     """The device's own power sensor."""
 
-    driver: Name
-    """Which sensor: jetson, ina226, ..."""
+    driver: Annotated[Name, AfterValidator(_check_sensor)]
+    """Which sensor: jetson, ina226, pi5_pmic, rapl, nvml, command, csv, ..."""
     boundary: Boundary | None = None
     """What it sees; by default what the sensor says of itself. Values of different boundaries are never compared."""
+    rail: Word | None = None
+    """Of several INA monitors, the one with this label or hwmon folder, such as hwmon3."""
+    gpu: Annotated[int, Field(ge=0)] | None = None
+    """Of several NVIDIA GPUs, the one with this number."""
+    command: tuple[Word, ...] | None = None
+    """For `driver: command`: a program on the device, with its arguments, that prints watts."""
+    path: Word | None = None
+    """For `driver: csv`: a log on the device that grows by a line a reading."""
+    column: Word | None = None
+    """The log's column with the power, if its header does not show which."""
 
 
 class Meter(Record):

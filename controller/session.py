@@ -193,6 +193,7 @@ class Session:
             deadline_s=profile.deadline_s + targets.BUILD_S.get(job.cell.backend, 0.0),
             settle_max_temp_c=self.device.settle.max_temp_c,
             settle_timeout_s=self.device.settle.timeout_s,
+            power=self.device.power and self.device.power.model_dump(exclude_none=True, mode="json"),
         )
 
     def _connected(self) -> Remote:

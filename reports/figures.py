@@ -40,6 +40,7 @@ class Figure:
     reason: str = ""
     message: str = ""
     per_launch: tuple[tuple[int, float], ...] = ()
+    boundary: str = ""  # of power and energy
 
 
 def counted(record: CellRecord) -> tuple[LaunchRecord, ...]:
@@ -49,8 +50,13 @@ def counted(record: CellRecord) -> tuple[LaunchRecord, ...]:
 
 
 def correct_of(record: CellRecord) -> Correct | None:
-    """Which evaluation samples were answered right, 0 or 1 each, from the first launch that was evaluated."""
-    return next((launch.values["correct"] for launch in _with(counted(record), "correct")), None)
+    """Which evaluation samples were answered right, 0 or 1 each, from the first launch that was evaluated, steady or not."""
+    return next((launch.values["correct"] for launch in _with(_measured(record), "correct")), None)
+
+
+def _measured(record: CellRecord) -> list[LaunchRecord]:
+    """The launches that ran to their end: outputs are the same however long they took."""
+    return [launch for launch in record.launches if launch.status in ("valid", "unsteady", "throttled")]
 
 
 def usb_mbps(record: CellRecord) -> float | None:
@@ -71,7 +77,7 @@ def figures(record: CellRecord, reference: Correct | None) -> Iterator[Figure]:
     yield from _cold_start(launches)
     yield from _accuracy(record, reference)
     for metric in DRIFTS:
-        yield from _drift(metric, launches)
+        yield from _drift(metric, _measured(record))
 
 
 def _latencies(source: str, quantiles: Mapping[str, float], counted: Sequence[LaunchRecord]) -> Iterator[Figure]:

@@ -7,7 +7,10 @@ from reports.metrics import METRICS
 
 _TIME = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 _SIZE = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B"))
-_DIGITS = 3  # significant digits of times, rates and sizes
+_ENERGY = ((1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ"), (1e-9, "nJ"))
+_POWER = ((1.0, "W"), (1e-3, "mW"), (1e-6, "µW"))
+_STEPS = {"time": _TIME, "size": _SIZE, "energy": _ENERGY, "power": _POWER}
+_DIGITS = 3  # significant digits of times, rates, energies and sizes
 
 
 def value(metric: str, number: float | None) -> str:
@@ -49,8 +52,8 @@ def _shown(form: str, numbers: Sequence[float], like: float) -> str:
 
 def _form(form: str, like: float) -> tuple[float, str, int]:
     """(divisor, unit, decimals) of a number in one of the forms of `Metric.shown`."""
-    if form in ("time", "size"):
-        divisor, unit = _step(_TIME if form == "time" else _SIZE, like)
+    if form in _STEPS:
+        divisor, unit = _step(_STEPS[form], like)
         return divisor, unit, 0 if unit == "B" else _decimals(like / divisor)
     forms = {
         "rate": (1.0, "/s", _decimals(like)),

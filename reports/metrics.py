@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """`unit` is the one stored: s, 1/s, B, 1, pp or dB; `shown` picks the form people read, see reports.format."""
+    """`unit` is the one stored: s, 1/s, J, W, B, 1, pp or dB; `shown` picks the form people read, see reports.format."""
 
     unit: str
     label: str
-    shown: str  # time | rate | size | share | points | decibel | cosine | number
+    shown: str  # time | rate | energy | power | size | share | points | decibel | cosine | number
     better: str  # lower | higher
 
 
@@ -18,6 +18,8 @@ PERCENTILES = {"latency_p50_s": 0.50, "latency_p90_s": 0.90, "latency_p95_s": 0.
 RUNTIME_PERCENTILES = {"runtime_latency_p50_s": 0.50}
 
 COLD_START_PARTS = ("cold_start_process_s", "cold_start_import_s", "cold_start_load_s", "cold_start_first_inference_s")
+
+ENERGIES = ("energy_gross_j", "energy_net_j")
 
 DRIFTS = ("drift_sqnr_db", "drift_cosine", "drift_max_abs")
 
@@ -34,6 +36,10 @@ METRICS = {
     "sustained_slowdown": Metric("1", "steady over burst p50", "number", "lower"),
     "time_to_throttle_s": Metric("s", "time to throttle", "time", "higher"),
     "throughput_per_s": Metric("1/s", "throughput", "rate", "higher"),
+    "energy_gross_j": Metric("J", "energy per inference, gross", "energy", "lower"),
+    "energy_net_j": Metric("J", "energy per inference, net", "energy", "lower"),
+    "power_average_w": Metric("W", "average power", "power", "lower"),
+    "power_peak_w": Metric("W", "peak power", "power", "lower"),
     "peak_memory_bytes": Metric("B", "peak memory", "size", "lower"),
     "size_bytes": Metric("B", "model size", "size", "lower"),
     "cold_start_s": Metric("s", "cold start", "time", "lower"),
@@ -111,6 +117,15 @@ GLOSSARY = (
         "early-stopping estimate",
         "Profile strict: the order statistic that bounds the percentile the workload is ranked by at confidence 0.99, as LoadGen's "
         "early stopping takes it, per launch. These are not MLPerf results.",
+    ),
+    (
+        "energy per inference",
+        "Gross: the integral of power over the measured window / inferences. Net: gross minus idle power x window / inferences, with idle "
+        "measured before and after. Readings that cover less than 90 % of the window, or fewer than 10 of them, give none.",
+    ),
+    (
+        "power boundary",
+        "What a power sensor sees: wall, board, soc, rail, stick or none. Values of different boundaries are never ranked nor averaged.",
     ),
     (
         "peak memory",

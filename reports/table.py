@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 
 from agent.schema import Cell, Fault
 from reports import text
+from reports.energy_figures import energy_figures
 from reports.figures import REFERENCE, Correct, Figure, correct_of, figures, usb_mbps
 from reports.metrics import METRICS, headline
 from reports.records import CellRecord, RunRecord
@@ -127,7 +128,7 @@ def to_json(table: Sequence[Row], run: RunRecord) -> dict[str, object]:
 
 def _cell_rows(run: RunRecord, record: CellRecord, reference: Correct | None) -> Iterator[Row]:
     own = workload_figures(record, strict=run.profile == "strict")
-    found = [_refused(figure) for figure in (*figures(record, reference), *own)]
+    found = [_refused(figure) for figure in (*figures(record, reference), *own, *energy_figures(record))]
     metric = headline(record.cell.workload.name)
     if all(figure.metric != metric for figure in found):
         found.insert(0, Figure(metric, None))
@@ -153,6 +154,7 @@ def _cell_rows(run: RunRecord, record: CellRecord, reference: Correct | None) ->
             cell=record.id,
             per_launch=figure.per_launch,
             usb_mbps=speed,
+            boundary=figure.boundary,
         )
 
 

@@ -1,0 +1,111 @@
+"""Energy and power of a cell, from what the launches' sensor said: per inference, gross and net, always within one boundary."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from agent.power import PowerTrace
+from agent.schema import load
+from reports.energy import Energy, Refusal, Span, Trace, integrate
+from reports.figures import Figure, counted
+from reports.metrics import ENERGIES
+from reports.records import CellRecord, LaunchRecord
+from reports.statistics import log_interval
+
+NO_ENERGY = "no energy"
+
+Measured = tuple[LaunchRecord, Energy]
+
+
+def launch_energy(launch: LaunchRecord) -> Energy | Refusal | None:
+    """The energy of a launch's measured window, or why its readings give none; None where no sensor was asked."""
+    if "power" not in launch.details:
+        return None
+    about: PowerTrace = load(PowerTrace, launch.details["power"])
+    suffix = "uj" if about.kind == "energy" else "uw"
+    names = ["power_t_s", *(f"power_{at}_{suffix}" for at in range(len(about.rails)))]
+    if len(names) == 1 or not all(name in launch.values for name in names):
+        return Refusal(about.driver, about.boundary, about.problem or "the sensor gave no readings")
+    columns = [launch.values[name] for name in names]
+    spans = [_span(launch, name) for name in ("power_window_s", "power_idle_before_s", "power_idle_after_s")]
+    if spans[0] is None or len({len(column) for column in columns}) != 1:
+        return Refusal(about.driver, about.boundary, "it is not known when the measured window was")
+    trace = Trace(
+        source=about.driver,
+        boundary=about.boundary,
+        kind="energy" if about.kind == "energy" else "power",
+        period_s=about.period_s,
+        t_s=columns[0],
+        values=np.column_stack(columns[1:]) / 1e6,
+        ranges_j=about.ranges_j,
+        problem=about.problem,
+    )
+    return integrate(trace, spans[0], (spans[1], spans[2]) if spans[1] and spans[2] else None)
+
+
+def energy_figures(record: CellRecord) -> Iterator[Figure]:
+    """The energy figures of a cell; where no launch gave energy, one figure that says why. Nothing without a sensor."""
+    found = [(launch, energy) for launch in counted(record) if (energy := launch_energy(launch)) is not None]
+    measured = [(launch, energy) for launch, energy in found if isinstance(energy, Energy)]
+    refused = [energy for _, energy in found if isinstance(energy, Refusal)]
+    boundaries = sorted({energy.boundary for _, energy in found})
+    if len(boundaries) > 1:
+        message = f"its launches were measured within different boundaries: {', '.join(boundaries)}"
+        yield Figure("energy_gross_j", None, reason=NO_ENERGY, message=message)
+    elif measured:
+        yield from _energies(measured)
+    elif refused:
+        yield _refusal("energy_gross_j", refused[0].reason, refused[0].boundary)
+
+
+def _energies(measured: Sequence[Measured]) -> Iterator[Figure]:
+    yield _mean("energy_gross_j", measured, [energy.gross_j / _inferences(launch) for launch, energy in measured])
+    net = [(launch, energy.net_j / _inferences(launch)) for launch, energy in measured if energy.net_j is not None]
+    if net:
+        kept = [one for one in measured if one[1].net_j is not None]
+        yield _mean("energy_net_j", kept, [each for _, each in net])
+    else:
+        yield _refusal("energy_net_j", measured[0][1].net_refusal, measured[0][1].boundary)
+    yield _mean("power_average_w", measured, [energy.average_w for _, energy in measured])
+    yield _mean("power_peak_w", measured, [energy.peak_w for _, energy in measured])
+
+
+def _mean(metric: str, measured: Sequence[Measured], each: Sequence[float]) -> Figure:
+    """The mean over launches, with an interval where all are positive."""
+    per_launch = tuple((launch.round, value) for (launch, _), value in zip(measured, each, strict=True))
+    message = _uncertainty(metric, [energy for _, energy in measured])
+    value = float(np.mean(each))
+    return Figure(metric, value, log_interval(each), len(each), message=message, per_launch=per_launch, boundary=measured[0][1].boundary)
+
+
+def _uncertainty(metric: str, energies: Sequence[Energy]) -> str:
+    """What a reader has to know of an energy: whose it is, by how much one launch's may be off at most, and how much was seen."""
+    if metric not in ENERGIES:
+        return ""
+    relative = max(_error(metric, energy) for energy in energies)
+    coverage = min(energy.coverage for energy in energies)
+    first = energies[0]
+    return f"{first.boundary} by {first.source}; each launch within {100 * relative:.2g} %; readings cover {100 * coverage:.0f} % or more"
+
+
+def _error(metric: str, energy: Energy) -> float:
+    net = metric == "energy_net_j"
+    whole_j = abs(energy.net_j or 0.0) if net else energy.gross_j
+    error_j = energy.error_j + (energy.idle_error_j if net else 0.0)
+    return error_j / whole_j if whole_j else float("inf")
+
+
+def _refusal(metric: str, reason: str, boundary: str) -> Figure:
+    return Figure(metric, None, reason=NO_ENERGY, message=reason, boundary=boundary)
+
+
+def _inferences(launch: LaunchRecord) -> float:
+    each = launch.values["samples_per_query"][0] if "samples_per_query" in launch.values else 1.0
+    return float(launch.values["queries"][0] * each)
+
+
+def _span(launch: LaunchRecord, name: str) -> Span | None:
+    if name not in launch.values or len(launch.values[name]) != 2:
+        return None
+    begin_s, end_s = launch.values[name].tolist()
+    return Span(begin_s, end_s) if begin_s < end_s else None
