@@ -88,9 +88,13 @@ class Worker:
         driver = driving.Driver(spec)
         self._measure("loop_cost_s", "s", workloads.loop_cost_s())
         self._measure_cached(path)
+        shared, pss = memory.shared_gpu_bytes(), self._pss("import")
         baseline = self._memory_baseline()
         with self._cold("load"):
             session = backend.load(path, spec.options)
+        loaded = self._pss("load")
+        if pss is not None and loaded is not None:
+            self._measure("model_memory_bytes", "B", max(0, loaded - pss))
         specs = session.inputs()
         arrays = feeds.named(arrays, specs)
         driver.bind(session, arrays, specs)
@@ -100,9 +104,12 @@ class Worker:
         peak = memory.peak_bytes()
         if baseline is not None and peak is not None and peak >= baseline:
             self._measure("peak_memory_bytes", "B", peak - baseline)
+        self._pss("measure")
         if driven is not None:
             self._tell(driven)
-        self.emit("phase", {"name": "details", "details": session.details()})
+        details = session.details()
+        self._measure_accelerator(details, shared)
+        self.emit("phase", {"name": "details", "details": details})
         if spec.evaluate:
             self._evaluate(session, arrays)
         session.close()
@@ -122,6 +129,21 @@ class Worker:
         share = memory.cached_share(path)
         if share is not None:
             self._measure("model_cached_share", "1", share)
+
+    def _pss(self, phase: str) -> Optional[int]:
+        """The proportional set size at the end of a phase, told too."""
+        size_bytes = memory.pss_bytes()
+        if size_bytes is not None:
+            self._measure("pss_{}_bytes".format(phase), "B", size_bytes)
+        return size_bytes
+
+    def _measure_accelerator(self, details: Dict[str, Any], before: Optional[int]) -> None:
+        """By how much a Jetson's shared memory has grown since before the load; what the runtime's context takes, without the weights."""
+        context, now = details.get("device_memory_bytes"), memory.shared_gpu_bytes()
+        if before is not None and now is not None:
+            self._measure("accelerator_memory_bytes", "B", max(0, now - before))
+        if isinstance(context, int):
+            self._measure("accelerator_context_bytes", "B", context)
 
     def _memory_baseline(self) -> Optional[int]:
         """The resident set with runtime, data and sample buffer but without the model; None where it cannot be observed."""

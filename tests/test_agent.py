@@ -268,6 +268,7 @@ def test_a_launch_measures_and_evaluates(agent: Agent) -> None:
         *(f"cold_start_{part}_s" for part in ("process", "import", "load", "first_inference")),
         *("loop_cost_s", "model_cached_share", "warmup_queries", "warmup_s", "warmup_settled"),
         *("cpu_time_s", "peak_memory_bytes", "queries", "window_s"),
+        *("pss_import_bytes", "pss_load_bytes", "pss_measure_bytes", "model_memory_bytes"),
     }
     assert measured["queries"] >= 10
     assert measured["peak_memory_bytes"] > 0
