@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from agent.power import PowerTrace
 from agent.schema import REASONS, Conditions, Event, Fault, FaultError, Measurement, SampleFile, SchemaError, dump, load
+from agent.sensors import BOUNDARIES, ENERGY, POWER
 from controller import limits
 
 METRIC = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
@@ -84,7 +85,7 @@ def _take(launch: Collected, event: Event, fetch: Callable[[SampleFile], bytes])
         case "phase" if "details" in event.data:
             launch.details = _details(event.data["details"])
         case "sensor":
-            launch.details = {**launch.details, "power": _details(dump(load(PowerTrace, event.data)))}
+            launch.details = {**launch.details, "power": _power(load(PowerTrace, event.data))}
         case "end":
             launch.complete = True
         case "lost":
@@ -137,6 +138,12 @@ def _fault(fault: Fault) -> Fault:
     if fault.code not in REASONS:
         raise SchemaError(f"{fault.code[:40]!r} is not a reason code")
     return Fault(fault.code, _text(fault.phase, 40), _text(fault.message), _text(fault.next))
+
+
+def _power(trace: PowerTrace) -> dict[str, Any]:
+    if trace.boundary not in BOUNDARIES or trace.kind not in (POWER, ENERGY):
+        raise SchemaError(f"a sensor of boundary {trace.boundary[:20]!r} and kind {trace.kind[:20]!r} is refused")
+    return _details(dump(trace._replace(driver=_text(trace.driver, 64), problem=_text(trace.problem))))
 
 
 def _text(value: object, most: int = limits.MAX_TEXT_CHARACTERS) -> str:

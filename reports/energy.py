@@ -194,7 +194,7 @@ def _risen_j(trace: Trace, steps_s: Values) -> Values:
     if len(ranges_j) != trace.values.shape[1] or ((ranges_j > 0) & (trace.values > ranges_j)).any():
         raise _NoEnergyError("the counter is beyond its own range")
     risen_j = np.diff(trace.values, axis=0)
-    if ((risen_j < 0) & (ranges_j == 0)).any():
+    if ((risen_j < 0) & (ranges_j <= 0)).any():
         raise _NoEnergyError("the counter went backwards")
     if ((ranges_j > 0) & (ranges_j < MOST_COUNTED_W * steps_s[:, None]) & (steps_s[:, None] > LONGEST_GAP * trace.period_s)).any():
         raise _NoEnergyError("the counter may have wrapped more than once between two readings")

@@ -6,6 +6,7 @@ import numpy as np
 
 from agent.power import PowerTrace
 from agent.schema import load
+from reports import text
 from reports.energy import Energy, Refusal, Span, Trace, integrate
 from reports.figures import Figure, counted
 from reports.metrics import ENERGIES
@@ -22,23 +23,24 @@ def launch_energy(launch: LaunchRecord) -> Energy | Refusal | None:
     if "power" not in launch.details:
         return None
     about: PowerTrace = load(PowerTrace, launch.details["power"])
+    source, problem = text.line(about.driver), text.line(about.problem)
     suffix = "uj" if about.kind == "energy" else "uw"
     names = ["power_t_s", *(f"power_{at}_{suffix}" for at in range(len(about.rails)))]
     if len(names) == 1 or not all(name in launch.values for name in names):
-        return Refusal(about.driver, about.boundary, about.problem or "the sensor gave no readings")
+        return Refusal(source, about.boundary, problem or "the sensor gave no readings")
     columns = [launch.values[name] for name in names]
     spans = [_span(launch, name) for name in ("power_window_s", "power_idle_before_s", "power_idle_after_s")]
     if spans[0] is None or len({len(column) for column in columns}) != 1:
-        return Refusal(about.driver, about.boundary, "it is not known when the measured window was")
+        return Refusal(source, about.boundary, "it is not known when the measured window was")
     trace = Trace(
-        source=about.driver,
+        source=source,
         boundary=about.boundary,
         kind="energy" if about.kind == "energy" else "power",
         period_s=about.period_s,
         t_s=columns[0],
         values=np.column_stack(columns[1:]) / 1e6,
         ranges_j=about.ranges_j,
-        problem=about.problem,
+        problem=problem,
     )
     return integrate(trace, spans[0], (spans[1], spans[2]) if spans[1] and spans[2] else None)
 

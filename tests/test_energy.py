@@ -247,6 +247,7 @@ def test_a_steady_load_on_a_coarse_meter_is_no_lie() -> None:
         ({"reset": True, "ranges_j": [262143.0]}, "jumped"),
         ({"reset": True, "ranges_j": [0.0]}, "went backwards"),
         ({"ranges_j": [100.0]}, "beyond its own range"),
+        ({"reset": True, "ranges_j": [-9.0]}, "went backwards"),
         ({"ranges_j": [RANGE_J, RANGE_J]}, "beyond its own range"),
     ],
 )

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from agents import Agent
 
-from agent.schema import Event, load
+from agent.schema import Event, FaultError, load
 from controller.collect import Collected, collect
 from reports import energy_figures
 from reports.energy import Energy, Refusal
@@ -140,3 +140,18 @@ def test_no_energy_has_its_reason_and_no_sensor_no_figure() -> None:
     silent = measured(0, rails=[], problem="the sensor hangs")
     assert figures(silent)["energy_gross_j"].message == "the sensor hangs"
     assert figures(replace(silent, details={})) == {}
+
+
+@pytest.mark.parametrize("change", [{"boundary": "moon"}, {"kind": "heat"}, {"ranges_j": "all"}, {"extra": 1}])
+def test_a_sensor_that_is_not_as_agreed_is_refused(change: dict[str, Any]) -> None:
+    """A boundary or a kind that nobody knows, and fields that are not the record's, are `protocol`."""
+    data = {**measured(0).details["power"], **change}  # type: ignore[dict-item]
+    with pytest.raises(FaultError) as caught:
+        collect([Event(1, 0, 0.0, "sensor", data)], lambda _: b"")
+    assert caught.value.fault.code == "protocol"
+
+
+def test_what_a_device_says_of_its_sensor_is_shown_in_one_clean_line() -> None:
+    """Escape sequences and line ends of a device do not reach the table."""
+    message = figures(measured(0, rails=[], problem="\x1b[31mred\nline"))["energy_gross_j"].message
+    assert message.isprintable()
