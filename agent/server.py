@@ -15,6 +15,7 @@ from agent.workloads import Window
 
 QUANTILE = 0.99
 RESOLUTION = 0.01  # of the rate
+LOWEST = 1 / 128  # of the rate of calls back to back: where a search gives up
 TRIALS = 10  # about how many a search takes
 BOUNDS = 20  # how many bounds a trial lasts at least: a queue needs time to build up
 SPIN_NS = 1000000  # before an arrival waiting is busy: sleep is not that exact
@@ -69,7 +70,8 @@ def wait_until_ns(until: int) -> None:
 def search(infer: Callable[[], None], goal: Goal, max_s: float, buffers: Buffers) -> Found:
     """Find the highest rate within the bound, by bisection between 0 and the rate of calls back to back.
 
-    Those calls come first: if their own p99 is over the bound no rate can keep it, and they are the window.
+    Those calls come first: if their own p99 is over the bound no rate can keep it, and they are the window. They are also where not even
+    the share LOWEST of their rate keeps it, as when something else disturbs the device more often than queries come.
     A search that `max_s` ends leaves the best so far, its window not `whole`.
     """
     end = workloads.clock_ns() + int(max_s * 1e9)
@@ -78,8 +80,8 @@ def search(infer: Callable[[], None], goal: Goal, max_s: float, buffers: Buffers
     late = sum(latency > goal.bound_s * 1e9 for latency in alone.latency_ns)
     if late > most_late(len(alone.latency_ns), goal):
         return found
-    room = buffers.running
-    while found.failing_per_s - found.rate_per_s > RESOLUTION * found.failing_per_s:
+    room, lowest = buffers.running, LOWEST * found.failing_per_s
+    while found.failing_per_s - found.rate_per_s > RESOLUTION * found.failing_per_s and (found.rate_per_s or found.failing_per_s > lowest):
         rate = (found.rate_per_s + found.failing_per_s) / 2
         window = trial(infer, rate, goal, end, buffers.gaps, room)
         if window is None and workloads.clock_ns() >= end:

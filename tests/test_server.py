@@ -86,6 +86,17 @@ def test_a_bound_below_the_service_time_has_no_rate() -> None:
     assert (found.rate_per_s, found.trials, found.window.queries) == (0.0, 0, 500)
 
 
+def test_a_search_gives_up_where_no_rate_keeps_the_bound() -> None:
+    """Calls that are slow only after a pause keep the bound back to back and at no rate; the search ends all the same."""
+
+    class Sleepy(Service):
+        def wait(self, until: int) -> None:
+            self.now_ns = until + 10 * MS
+
+    found = Sleepy(lambda _: MS).search(Goal(0.005, 0.0, 500, early_stopping=False))
+    assert (found.rate_per_s, found.trials, found.window.queries) == (0.0, 7, 500)
+
+
 def test_a_search_at_its_limit_keeps_the_best_so_far() -> None:
     """Its window is not whole, so that the report can say so; it does not run on for longer than a call."""
     service = Service(lambda _: MS)
