@@ -1,12 +1,13 @@
 """What makes a launch unsteady or throttled, and that neither is averaged in; the device is a fake root with the strings of HARDWARE.md."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from agents import Agent, fault, phases
-from factory_runs import conditions
+from factory_runs import conditions, launch, mixed_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -15,7 +16,11 @@ from agent.schema import Conditions, Event, load
 from agent.settle import wait
 from agent.telemetry import MAX_READINGS, Recorder
 from controller.collect import Collected, collect
+from reports import page
+from reports.failures import failures
+from reports.figures import figures
 from reports.steadiness import Steadiness, drift, judge
+from reports.table import rows
 
 CLOCK = "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq"
 ZONE = "sys/class/thermal/thermal_zone0/"
@@ -182,6 +187,25 @@ def test_a_simulated_device_whose_clock_drops_is_throttled_and_without_it_unstea
 def collected(agent: Agent, launch: str) -> Collected:
     events = [load(Event, event) for event in agent.follow(launch)]
     return collect(events, lambda file: Path(agent.cache.launch(launch, "files", file.sha256)).read_bytes())
+
+
+# What becomes of it
+
+
+def test_neither_status_is_averaged_in_and_both_are_shown_with_their_evidence() -> None:
+    """Of a valid, an unsteady and a throttled launch only the valid one's latencies count, and the report tells why of the others."""
+    reasons = {"valid": "", "unsteady": "the second half was 9.0 % slower", "throttled": "get_throttled went from 0x0 to 0x40000"}
+    launches = tuple(
+        dataclasses.replace(launch("one", at, status, {"latency_s": noise(at, 0.01) * (at + 1)}), notes=(reason,) if reason else ())
+        for at, (status, reason) in enumerate(reasons.items())
+    )
+    record = dataclasses.replace(mixed_run().cells[0], status="throttled", launches=launches, fault=None)
+    (p50,) = [figure for figure in figures(record, None) if figure.metric == "latency_p50_s"]
+    assert p50.value == pytest.approx(1e-3, rel=0.05)
+    run = dataclasses.replace(mixed_run(), cells=(record,))
+    told = [failure.fault.message for failure in failures(run, rows(run))]
+    assert all(reason in "; ".join(told) for reason in reasons.values())
+    assert "get_throttled" in page.render(run)
 
 
 # What is read in between

@@ -166,6 +166,10 @@ def test_a_run_is_named_by_id_prefix_and_latest(tmp_path: Path) -> None:
         ([(0, "valid"), (1, "failed")], None, "failed"),
         ([(0, "valid")], Fault("host_key", "", "", ""), "unreachable"),
         ([(0, "valid"), (1, "cancelled")], None, "cancelled"),
+        ([(0, "valid"), (1, "unsteady"), (2, "valid")], None, "valid"),
+        ([(0, "valid"), (1, "unsteady")], None, "unsteady"),
+        ([(0, "valid"), (1, "unsteady"), (2, "throttled")], None, "throttled"),
+        ([(0, "valid"), (1, "throttled"), (2, "failed")], None, "failed"),
     ],
 )
 def test_a_cell_is_as_good_as_the_last_try_of_its_worst_round(rounds: Sequence[tuple[int, str]], fault: Fault | None, status: str) -> None:
