@@ -29,6 +29,7 @@ format: $(DEV_STAMP)
 bench: $(DEV_STAMP) ## takes minutes; writes benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks.fidelity
 	$(BIN)/python -m benchmarks.startup
+	$(BIN)/python -m benchmarks.summary
 
 lab: ## two emulated arm64 boards (docs/LAB.md); as root, minutes when it builds them for the first time
 	PYTHON="$(PYTHON)" tests/lab/lab up

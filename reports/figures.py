@@ -60,8 +60,12 @@ def _measured(record: CellRecord) -> list[LaunchRecord]:
 
 
 def usb_mbps(record: CellRecord) -> float | None:
-    """The speed of the accelerator's USB link, the slowest that a launch was told; None where the backend tells none."""
-    told = [launch.details.get("usb_speed_mbps") for launch in counted(record)]
+    """The slowest USB link that the accelerator had in a launch: as the backend tells it, for a Neural Compute Stick as conditions do."""
+    launches = counted(record)
+    told = [launch.details.get("usb_speed_mbps") for launch in launches]
+    if str(record.cell.options.get("device", "")).startswith("MYRIAD"):
+        states = [state for launch in launches for state in (launch.before, launch.after) if state]
+        told += [speed for state in states for name, speed in state.usb_mbps.items() if name.startswith("ncs")]
     return min((float(speed) for speed in told if isinstance(speed, int | float) and 1 < speed < _FASTEST_USB_MBPS), default=None)
 
 

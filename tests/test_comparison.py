@@ -2,6 +2,9 @@
 
 import dataclasses
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from simulated_fleet import SERVICES, fleet, row_of
 
 from controller import plan, suite
 from controller.inventory import Device
+from controller.store import Store
 from reports.certainty import checks, footings
 from reports.comparison import TWIN, NoiseFloor, compare_rows, judge, noise_floors
 from reports.figures import REFERENCE
@@ -135,6 +139,18 @@ def test_the_usb_speed_is_the_backends_and_never_nonsense(told: object, speed: f
     assert {row.usb_mbps for row in rows(run_of((dataclasses.replace(record, launches=tuple(launches)),)))} == {speed}
 
 
+def test_a_neural_compute_sticks_usb_speed_is_that_of_the_conditions() -> None:
+    """A cell on it has the slowest link of its sticks, whatever other accelerators there are; one on the processor has none."""
+    record = cell("nuc", "fp16", "openvino", 1)
+    state = record.launches[0].before
+    assert state is not None
+    sticks = state._replace(usb_mbps={"ncs2 2-1.4": 5000.0, "ncs2 1-2": 480.0, "coral-usb 1-3": 12.0})
+    launches = tuple(dataclasses.replace(launch, before=sticks) for launch in record.launches)
+    for options, speed in (({"device": "MYRIAD"}, 480.0), ({}, None)):
+        named = dataclasses.replace(record, cell=record.cell._replace(options=options), launches=launches)
+        assert {row.usb_mbps for row in rows(run_of((named,)))} == {speed}
+
+
 def twin(record: CellRecord, factor: float = 1.0) -> CellRecord:
     """The same cell under its second label, so many times as slow, whatever the round."""
     launches = [dataclasses.replace(one, values={**one.values, "latency_s": factor * one.values["latency_s"]}) for one in record.launches]
@@ -190,6 +206,23 @@ def test_a_run_with_aa_plans_each_cell_under_two_labels(tmp_path: Path) -> None:
     twice = plan.doubled(planned)
     assert [one.recipe + one.label for one in twice] == ["fp32", "fp32" + TWIN, "int8", "int8" + TWIN]
     assert [dataclasses.replace(one, label="") for one in twice[1::2]] == planned == twice[::2]
+
+
+def test_a_real_run_with_aa_measures_both_labels(tmp_path: Path) -> None:
+    """On this machine: two measured cells of one artifact, with one launch each in the same round; a resumed run asks for the same."""
+    (tmp_path / "inventory.yaml").write_text(f"version: 1\ndevices:\n  laptop: {{kind: local, agent: {{cache_dir: {tmp_path}/agent}}}}\n")
+    model = Path(__file__).parent.parent / "examples" / "fashion" / "model.tflite"
+    command = [str(Path(sys.executable).with_name("fleetmark")), "run", str(model), "--aa", "--backend", "tflite", "--launches", "1"]
+    environ = {**os.environ, "FLEETMARK_CACHE": str(tmp_path / "cache")}
+    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=120, check=False)
+    store = Store.open(tmp_path / "results")
+    row = store.find_run("latest")
+    cells = store.load_run(row.id).cells
+    assert [one.cell.variant for one in cells] == ["fp32", "fp32" + TWIN], done.stderr
+    assert len({one.cell.artifact for one in cells}) == 1
+    assert all("latency_s" in launch.values and launch.round == 0 for one in cells for launch in one.launches)
+    assert [len(one.launches) for one in cells] == [1, 1]
+    assert row.document["request"]["aa"] is True
 
 
 def named(variant: str, factor: float, run: str) -> Row:
