@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from agent import description, schema
 from agent.lease import Lease
+from agent.power import PowerTrace
 from agent.schema import Cell, Event, Fault, LaunchSpec, SchemaError, Workload, cell_id, decode, dump, encode, fingerprint, load
 
 MODULES = {**vars(schema), **vars(description)}
-RECORDS = [kind for kind in MODULES.values() if isinstance(kind, type) and hasattr(kind, "_fields")] + [Lease]
+RECORDS = [kind for kind in MODULES.values() if isinstance(kind, type) and hasattr(kind, "_fields")] + [Lease, PowerTrace]
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 TEXT = st.text(max_size=8)
 LEAVES = st.none() | st.booleans() | st.integers() | NUMBERS | TEXT
