@@ -126,3 +126,50 @@ def test_an_emulated_processor_is_found_out(tmp_path: Path, monkeypatch: pytest.
     assert probe(cache, root, None).emulated == ""
     machine = "aarch64"
     assert probe(cache, root, None).emulated == "qemu-user"
+
+
+def test_what_a_pi_says_of_throttling_is_read(tmp_path: Path) -> None:
+    """The bits of get_throttled are kept as they are; a vcgencmd that may not ask leaves them out."""
+    root = fake_root(tmp_path, {**PI, "usr/bin/vcgencmd": "#!/bin/sh\necho throttled=0x50005\n"})
+    program = tmp_path / "usr/bin/vcgencmd"
+    program.chmod(0o755)
+    assert Watch(root).read("before").throttle == {"get_throttled": 0x50005}
+    program.write_text('#!/bin/sh\necho "Can\'t open device file: /dev/vcio_gencmd"\n')
+    assert Watch(root).read("before").throttle == {}
+
+
+def test_counters_limits_and_links_are_read(tmp_path: Path) -> None:
+    """Over-current events, throttle counts, limiting trip points (a fan's is none), Edge TPUs, devfreq, USB links and NvMapMemUsed."""
+    zone, usb = "sys/class/thermal/thermal_zone0/", "sys/bus/usb/devices/2-1.4/"
+    conditions = Watch(
+        fake_root(
+            tmp_path,
+            {
+                "sys/class/hwmon/hwmon3/name": "soctherm_oc\n",
+                "sys/class/hwmon/hwmon3/oc1_event_cnt": "2\n",
+                "sys/class/hwmon/hwmon3/oc3_event_cnt": "text\n",
+                "sys/class/hwmon/hwmon4/name": "ina3221\n",
+                "sys/class/hwmon/hwmon4/oc1_event_cnt": "9\n",
+                "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count": "3\n",
+                "sys/devices/system/cpu/cpu1/thermal_throttle/core_throttle_count": "4\n",
+                zone + "type": "CPU-therm\n",
+                zone + "temp": "44000\n",
+                **{f"{zone}trip_point_{at}_type": f"{name}\n" for at, name in enumerate(["active", "critical", "passive"])},
+                **{f"{zone}trip_point_{at}_temp": f"{milli}\n" for at, milli in enumerate([40000, 102500, 97000])},
+                "sys/class/apex/apex_0/temp": "51800\n",
+                "sys/class/apex/apex_0/trip_point0_temp": "85000\n",
+                "sys/class/devfreq/57000000.gpu/cur_freq": "921600000\n",
+                usb + "idVendor": "18d1\n",
+                usb + "idProduct": "9302\n",
+                usb + "speed": "5000\n",
+                "proc/meminfo": "MemAvailable: 10 kB\nNvMapMemUsed: 512 kB\n",
+            },
+        )
+    ).read("after", {"CPU-therm": 45.0})
+    assert conditions.throttle == {"soctherm_oc/oc1_event_cnt": 2, "core_throttle_count": 7}
+    assert conditions.temps_c == {"CPU-therm": 44.0, "apex_0": 51.8}
+    assert conditions.limits_c == {"CPU-therm": 97.0, "apex_0": 85.0}
+    assert conditions.peaks_c == {"CPU-therm": 45.0}
+    assert conditions.clocks_hz == {"57000000.gpu": 921.6e6}
+    assert conditions.usb_mbps == {"coral-usb 2-1.4": 5000.0}
+    assert conditions.shared_gpu_bytes == 512 * 1024
