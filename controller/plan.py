@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import backends
-from agent import workloads
 from agent.schema import Fault, Workload, fingerprint
 from compress import recipes
 from compress.original import kind_of
@@ -106,8 +105,6 @@ def _cell(device: Device, name: str, model: Model, recipe: str, backend: Backend
     fault = targets.refusal(device, backend.name, backend.options, recipe)
     if not known:
         fault = Fault("env_missing", "plan", f"backend {backend.name} is not in this version", f"use {', '.join(backends.NAMES)}")
-    elif workload.name not in workloads.NAMES:
-        fault = Fault("env_missing", "plan", f"workload {workload.name} is not in this version", f"use {', '.join(workloads.NAMES)}")
     elif kind_of(format_) == "tflite" and model.tflite is None and model.source.suffix not in (".tflite", ".onnx"):
         fault = Fault("convert_fail", "plan", f"{name} has no .tflite", f"give `tflite:` beside `source:` of {name} in the suite")
     elif kind_of(format_) == "onnx" and model.source.suffix != ".onnx":

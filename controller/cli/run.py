@@ -21,7 +21,7 @@ Recipe = Annotated[list[str] | None, typer.Option("--recipe", "-r", help="For a 
 Backend = Annotated[list[str] | None, typer.Option("--backend", "-b", help="For a MODEL: runtimes (default: all that fit).")]
 Data = Annotated[Path | None, typer.Option("--data", help="For a MODEL: its data.npz; without it, random inputs and no accuracy.")]
 Tflite = Annotated[Path | None, typer.Option("--tflite", help="For an .onnx MODEL: the same model as .tflite.")]
-Profile = Annotated[str | None, typer.Option("--profile", help="quick (3 launches of 0.5 s) or standard (5 of 3 s).")]
+Profile = Annotated[str | None, typer.Option("--profile", help="quick (3 launches of 0.5 s), standard (5 of 3 s) or strict (5 of 10 min).")]
 Launches = Annotated[int | None, typer.Option("--launches", min=1, max=1000, help="How many launches each cell gets.")]
 Resume = Annotated[str | None, typer.Option("--resume", metavar="RUN", help="Go on with an interrupted run: its id, a prefix, or latest.")]
 Twice = Annotated[bool, typer.Option("--aa", help="Measure each cell under two labels: the report then has each device's noise floor.")]
