@@ -87,7 +87,7 @@ def _uncertainty(metric: str, energies: Sequence[Energy]) -> str:
     relative = max(_error(metric, energy) for energy in energies)
     coverage = min(energy.coverage for energy in energies)
     first = energies[0]
-    return f"{first.boundary} by {first.source}; each launch within {100 * relative:.2g} %; readings cover {100 * coverage:.0f} % or more"
+    return f"{first.boundary} by {first.source}; each launch within {100 * relative:.2g} %; readings cover at least {100 * coverage:.0f} %"
 
 
 def _error(metric: str, energy: Energy) -> float:

@@ -18,7 +18,7 @@ class Command(PowerSensor):
 
     name = "command"
     scope = "none"
-    period_s = 0.5
+    period_s = 0.25
 
     def __init__(self, system: System, options: Dict[str, Any]) -> None:
         super().__init__(system, options)
