@@ -192,7 +192,7 @@ class Session:
             max_samples=MAX_SAMPLES,
             deadline_s=profile.deadline_s + targets.BUILD_S.get(job.cell.backend, 0.0),
             settle_max_temp_c=self.device.settle.max_temp_c,
-            settle_timeout_s=self.device.settle.timeout_s,
+            settle_timeout_s=self.device.settle.timeout_s if self.device.settle.max_temp_c is not None else 0.0,
             power=self.device.power and self.device.power.model_dump(exclude_none=True, mode="json"),
         )
 
