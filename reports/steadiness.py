@@ -46,14 +46,15 @@ def judge(
 ) -> Steadiness:
     """Judge a launch by its raw values (as in LaunchRecord) and its conditions; `clock_hz` is what the inventory expects, if it does.
 
-    A server's latencies follow its rate of arrivals: their drift is not judged.
+    A server's latencies follow its rate of arrivals: their drift is not judged. Slowing down is what `sustained` is there to show: it stays
+    valid, with the reasons.
     """
     latency_s = values.get("latency_s", np.empty(0))
     judged = workload != "server" and len(latency_s) >= FEWEST_QUERIES and _single(values, "window_s", 0.0) >= SHORTEST_S
     change = drift(latency_s) if judged else None
     throttled = [*_flags(before, after), *_clock(values, clock_hz), *_heat(before, after)]
     unsteady = [*_drifted(latency_s, change), *_unsettled(values)] if judged else []
-    status = "throttled" if throttled else "unsteady" if unsteady else "valid"
+    status = "valid" if workload == "sustained" else "throttled" if throttled else "unsteady" if unsteady else "valid"
     return Steadiness(status, change, (*throttled, *unsteady), tuple(_unknown(before, backend)))
 
 

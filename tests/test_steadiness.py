@@ -63,6 +63,15 @@ def test_a_launch_that_only_gets_noisy_is_unsteady() -> None:
     assert found.status == "unsteady"
 
 
+def test_a_sustained_launch_that_slows_down_is_valid_and_says_so() -> None:
+    """It is what the workload looks for."""
+    latency_s = np.concatenate([np.full(500, 0.010), np.full(500, 0.012)])
+    values = {"latency_s": latency_s, "window_s": np.array([11.0])}
+    short, long = (judge(values, BEFORE, AFTER, backend="tflite", workload=name) for name in ("single_stream", "sustained"))
+    assert (short.status, long.status) == ("unsteady", "valid")
+    assert long.reasons == short.reasons != ()
+
+
 def test_a_burst_of_other_work_is_no_drift() -> None:
     """A tenth of the window that is ten times as slow, wherever it is, leaves the launch valid."""
     for at in range(0, N, 100):
