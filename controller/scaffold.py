@@ -70,7 +70,7 @@ models:
 recipes: [fp32, fp16, int8-dynamic, int8]       # how to compress it; fp32 is the reference that the others are compared with
 devices: [all]                # names, groups, key=value tags; "!laptop" takes one away
 backends: [auto]              # all that a device offers, or e.g. {name: onnxruntime, options: {threads: 4}}
-workloads: [single_stream]
+workloads: [single_stream]    # or multi_stream, {name: offline, batch: 8}, {name: server, p99_ms: 20}, {name: sustained, duration_s: 600}
 profile: standard             # quick: 3 short launches a cell; standard: 5 launches of at least 3 s and 1,000 queries
 
 # gates:                      # budgets: a number is a maximum, {min: ...} where more is better
