@@ -151,7 +151,7 @@ def raspberry_pi_5(root: Path) -> None:
     program(root, "vcgencmd", {**VCGENCMD, "measure_clock arm": "frequency(0)=600117184\n", "pmic_read_adc": PMIC})
 
 
-VCGENCMD = {"measure_temp": "temp=39.2'C\n", "get_throttled": "throttled=0x50005\n", "measure_clock arm": "frequency(48)=600117184\n"}
+VCGENCMD = {"measure_temp": "temp=39.2'C\n", "get_throttled": "throttled=0x50000\n", "measure_clock arm": "frequency(48)=600117184\n"}
 
 
 def jetson_nano(root: Path) -> None:
