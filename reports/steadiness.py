@@ -13,7 +13,7 @@ CLOCK_SHARE = 0.97
 LOW_FOR = 0.01
 PARTS = 10  # of a window
 PAIRS = 24  # of 25: one-sided Mann-Whitney, p < 0.01 for 5 parts against 5
-FEWEST_QUERIES, SHORTEST_S = 100, 0.5  # what the shortest profile measures: less does not tell drift from noise
+FEWEST_QUERIES, SHORTEST_S = 100, 1.0  # less, as in profile quick, does not tell drift from noise
 FEWEST_CLOCKS = 3
 NAME_LENGTH = 60
 # Bits 0 to 3 of a Pi's get_throttled say what is, 16 to 19 what has been since boot (Raspberry Pi documentation, vcgencmd).
