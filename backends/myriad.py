@@ -54,7 +54,7 @@ def device(ids: Sequence[str], port: str, seen: Sequence[Stick]) -> str:
         raise fault("", seen, port)
     if not port:
         return NAME
-    places = [stick.port for stick in seen if _same_port(stick.port, port)]
+    places = [stick.port for stick in seen if same_port(stick.port, port)]
     places = [port] if port in places else places
     names = {name for place in places for name in (place.replace("-", "."), place.partition("-")[2])}
     found = [one for one in ids if one.partition("-")[0] in names]
@@ -64,12 +64,13 @@ def device(ids: Sequence[str], port: str, seen: Sequence[Stick]) -> str:
     return "{}.{}".format(NAME, found[0])
 
 
-def _same_port(one: str, other: str) -> bool:
+def same_port(one: str, other: str) -> bool:
+    """Return whether two USB paths are one port, on whichever bus."""
     return one.partition("-")[2] == other.partition("-")[2]
 
 
 def _none_at(port: str, ids: Sequence[str], seen: Sequence[Stick]) -> FaultError:
-    here = [stick for stick in seen if _same_port(stick.port, port)]
+    here = [stick for stick in seen if same_port(stick.port, port)]
     if len(here) == 1 and here[0].booted:
         return fault("", here, port)
     message = "{} Neural Compute Stick on USB port {}: OpenVINO offers {}, USB shows {}"
@@ -89,7 +90,7 @@ def check_mutex() -> None:
 
 def fault(text: str, seen: Sequence[Stick], port: str = "") -> FaultError:
     """Return why no stick can be used, from the plugin's words and from what was on USB before it tried; source: XLink and HARDWARE.md."""
-    here = [stick for stick in seen if not port or _same_port(stick.port, port)]
+    here = [stick for stick in seen if not port or same_port(stick.port, port)]
     where = "the Neural Compute Stick on USB port {}".format(here[0].port) if here else ""
     said = " ({})".format(checks.one_line(text)) if text else ""
     if "libusb-1.0.so" in text:

@@ -7,7 +7,8 @@ from typing import Literal
 
 from agent.description import Accelerator, Probe
 from agent.schema import Fault
-from controller import targets
+from backends import myriad
+from controller import kinds, targets
 from controller.inventory import Device
 from controller.remote import LeaseState
 
@@ -16,7 +17,6 @@ Level = Literal["required", "recommended", "info"]
 NEEDED_BYTES = 200_000_000  # a runtime's environment, unpacked
 COMFORTABLE_BYTES = 1_000_000_000
 CLOCK_OFF_S = 60.0
-USB_3_MBPS = 5000.0
 RELOAD = "sudo udevadm control --reload-rules && sudo udevadm trigger"
 CALLED = {"coral-usb": "Coral USB", "ncs2": "Neural Compute Stick 2", "coral-pcie": "Coral PCIe", "coral-dev-board": "Coral Dev Board"}
 
@@ -79,14 +79,14 @@ def _accelerators(device: Device, probe: Probe) -> Iterator[Check]:
         libusb = probe.versions.get("libusb-1.0-0", "")
         yield Check("required", "libusb", bool(libusb), libusb or "libusb-1.0.so.0 is missing", "sudo apt-get install libusb-1.0-0")
     if one.speed_mbps is not None:
-        least = (device.usb and device.usb.min_speed_mbps) or USB_3_MBPS
+        least = (device.usb and device.usb.min_speed_mbps) or kinds.USB3_MBPS
         message = f"the link runs at {one.speed_mbps:,.0f} Mbit/s, {least:,.0f} expected"
         yield Check("recommended", "usb-speed", one.speed_mbps >= least, message, "use a USB 3 port (blue) and a short USB 3 cable")
 
 
 def _is_port(one: Accelerator, port: str) -> bool:
     """Whether it is plugged in there: an NCS2 moves from the USB 2 bus to the USB 3 bus of its port once its firmware is loaded."""
-    return one.path == port or (one.kind == "ncs2" and one.path.partition("-")[2] == port.partition("-")[2])
+    return one.path == port or (one.kind == "ncs2" and myriad.same_port(one.path, port))
 
 
 def _nothing_found(device: Device, found: list[Accelerator]) -> str:

@@ -83,8 +83,7 @@ def _importable(module: str) -> bool:
 
 
 def _first_fitting(fitting: Callable[[str], Environment], remote: Remote) -> Choice | None:
-    found = remote.probe({}).interpreters
-    for one in sorted(found, key=lambda one: environments.numbers(one.version), reverse=True):
+    for one in sorted(remote.interpreters, key=lambda one: environments.numbers(one.version), reverse=True):
         try:
             return Choice(one.path, fitting(one.version))
         except FaultError:
@@ -114,7 +113,7 @@ def _interpreters(device: Device, probe: Probe, remote: Remote) -> Iterator[str]
         return
     yield DISTRO_PYTHON
     yield probe.python_path
-    yield from (one.path for one in remote.probe({}).interpreters)
+    yield from (one.path for one in remote.interpreters)
 
 
 def install(device: Device, environment: Environment, cache: Path, wheelhouse: Path | None, exchange: Exchange) -> int:

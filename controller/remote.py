@@ -2,12 +2,13 @@
 
 import json
 import posixpath
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from agent.cache import DEFAULT
-from agent.description import Probe
+from agent.description import Interpreter, Probe
 from agent.schema import PROTOCOL, REASONS, Event, Fault, FaultError, LaunchSpec, SampleFile, SchemaError, decode, encode, load
 from controller import limits
 from controller.deploy import Zipapp, build_zipapp
@@ -122,6 +123,11 @@ class Remote:
         except SchemaError as error:
             raise self._fault("protocol", f"the agent's probe has {error}", "run again") from error
         return self._load(Probe, found)
+
+    @cached_property
+    def interpreters(self) -> Sequence[Interpreter]:
+        """The Pythons of the device, asked for once: a full probe tries every runtime."""
+        return tuple(self.probe({}).interpreters)
 
     def lease(self) -> LeaseState:
         """Give who holds the host."""

@@ -25,6 +25,7 @@ from agent.schema import FaultError
 from controller import environments, provision, setup
 from controller.environments import Environment, Wheel
 from controller.inventory import Device, Usb, load
+from controller.local import LocalTransport
 from controller.remote import Remote
 from controller.setup import Wanted
 from controller.visit import visiting
@@ -206,9 +207,10 @@ class FakeRemote:
         self.asked: list[str] = []
         self.transport = SimpleNamespace(run=self._run)
 
-    def probe(self, _: object) -> Probe:
+    @property
+    def interpreters(self) -> list[Interpreter]:
         self.asked.append("probe")
-        return self._probe
+        return self._probe.interpreters
 
     def _run(self, argv: list[str], *, timeout_s: float) -> SimpleNamespace:
         self.asked.append(argv[0])
@@ -225,6 +227,20 @@ def choose(
     usb = Usb(path="2-1.3") if kind in ("ncs2", "coral-usb") else None
     device = Device.model_validate({"name": "fake", "kind": kind, "ssh": {"host": "fake"}, "agent": agent or {}, "usb": usb})
     return provision.choose(device, backend, {}, told, remote), remote.asked
+
+
+def test_the_pythons_of_a_device_are_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many backends look for one: a full probe tries every runtime."""
+    probes: list[object] = []
+
+    def probe(_: Remote, environments: object) -> Probe:
+        probes.append(environments)
+        return synthetic_probe("fake")._replace(interpreters=OTHERS)
+
+    monkeypatch.setattr(Remote, "probe", probe)
+    remote = Remote(LocalTransport("fake"), "fake")
+    assert list(remote.interpreters) == list(remote.interpreters) == OTHERS
+    assert probes == [{}]
 
 
 OTHERS = [

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,16 +27,6 @@ BANNERS = {
 def no_agent(monkeypatch: pytest.MonkeyPatch) -> None:
     """The agent of the person who runs the tests plays no part in them."""
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-
-
-@pytest.fixture
-def other_sshd() -> Iterator[Sshd]:
-    """A second server."""
-    server = Sshd()
-    try:
-        yield server.start()
-    finally:
-        server.stop()
 
 
 def refusal(settings: SshSettings) -> Fault:
