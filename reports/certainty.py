@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from agent.schema import Conditions
 from reports import format as fmt
 from reports import text
-from reports.comparison import TIE_FLOOR, noise_floors
+from reports.comparison import TIE_FLOOR, known_floors
 from reports.figures import DISAGREE, counted
 from reports.labels import sentence_name
 from reports.metrics import METRICS
-from reports.records import CellRecord, LaunchRecord, RunRecord
+from reports.records import CellRecord, LaunchRecord, NoiseFloor, RunRecord
 from reports.statistics import FEWEST_LAUNCHES
 from reports.table import Row, emulated, heads
 
@@ -141,12 +141,24 @@ def _loop_cost(valid: Sequence[Footing]) -> Iterator[Check]:
 
 
 def _noise(run: RunRecord, table: Sequence[Row]) -> Iterator[Check]:
-    """The noise floor of each device with A/A pairs."""
-    for device, floor in noise_floors(table).items():
-        pairs = f"{floor.pairs} A/A pair{'' if floor.pairs == 1 else 's'}"
-        ties = fmt.percent(max(TIE_FLOOR, 2 * floor.share))
-        sentence = f"The noise floor of {_named(run, device)} is {fmt.percent(floor.share)}, from {pairs}: effects below {ties} are ties."
-        yield Check(2 * floor.share <= TIE_FLOOR, sentence)
+    """The noise floor of each device and where it comes from; the devices that have none."""
+    floors = known_floors(run, table)
+    devices = dict.fromkeys(row.device for row in heads(table) if row.status == "valid")
+    for device in devices:
+        if device in floors:
+            yield _floor(_named(run, device), floors[device])
+    unknown = ", ".join(_named(run, device) for device in devices if device not in floors)
+    if unknown:
+        ties = f"effects below {fmt.percent(TIE_FLOOR)} are ties"
+        yield Check(False, f"The noise floor of {unknown} was not measured (fleetmark run --aa does): {ties}, by convention.")
+
+
+def _floor(device: str, floor: NoiseFloor) -> Check:
+    pairs = f"{floor.pairs} A/A pair{'' if floor.pairs == 1 else 's'}"
+    earlier = f" of run {text.line(floor.run)}, {text.line(floor.started_at[:10])}" if floor.run else ""
+    ties = fmt.percent(max(TIE_FLOOR, 2 * floor.share))
+    sentence = f"The noise floor of {device} is {fmt.percent(floor.share)}, from {pairs}{earlier}: effects below {ties} are ties."
+    return Check(2 * floor.share <= TIE_FLOOR, sentence)
 
 
 def _state(device: str, launches: Sequence[LaunchRecord]) -> DeviceState:

@@ -5,20 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from reports.metrics import METRICS
+from reports.records import NoiseFloor, RunRecord
 from reports.statistics import Comparison, compare
 from reports.table import Row, heads
 
 TIE_FLOOR = 0.03
 TWIN = " (A/A)"
 """What `fleetmark run --aa` appends to the variant of a cell's second label."""
-
-
-@dataclass(frozen=True, slots=True)
-class NoiseFloor:
-    """By how much identical cells of a device differ, as a share, from so many A/A pairs."""
-
-    share: float
-    pairs: int
 
 
 Floors = Mapping[str, NoiseFloor]  # by device
@@ -77,6 +70,16 @@ def noise_floors(table: Sequence[Row]) -> dict[str, NoiseFloor]:
         if found:
             squares.setdefault(row.device, []).append(max(abs(math.log(found.ratio)), found.error) ** 2)
     return {device: NoiseFloor(math.expm1(math.sqrt(sum(each) / len(each))), len(each)) for device, each in squares.items()}
+
+
+def known_floors(run: RunRecord, table: Sequence[Row]) -> dict[str, NoiseFloor]:
+    """The noise floor of each device by the run's own A/A pairs, else by those of an earlier run, where there is one."""
+    return {**run.floors, **noise_floors(table)}
+
+
+def was_doubled(run: RunRecord, device: str) -> bool:
+    """Whether the run has A/A pairs of the device, of whatever status."""
+    return any(record.cell.device == device and record.cell.variant.endswith(TWIN) for record in run.cells)
 
 
 def is_twin(row: Row) -> bool:

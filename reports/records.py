@@ -36,7 +36,12 @@ class LaunchRecord:
 
 @dataclass(frozen=True, slots=True)
 class CellRecord:
-    """One cell with its launches; `fault` where it could not even be started (skipped, unreachable, no artifact)."""
+    """One cell with its launches; `fault` where it could not even be started (skipped, unreachable, no artifact).
+
+    `profiled` is the launch that timed its operations, with the values inference_s and operation_s (each inference's operations, one
+    after the other; none where the runtime tells no times) and the operations themselves under `operations` in its details. It is in
+    no statistic and changes no status.
+    """
 
     id: str
     cell: Cell
@@ -44,6 +49,7 @@ class CellRecord:
     size_bytes: int | None
     launches: tuple[LaunchRecord, ...]
     fault: Fault | None = None
+    profiled: LaunchRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +75,16 @@ class VariantRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class NoiseFloor:
+    """By how much identical cells of a device differ, as a share, from so many A/A pairs; `run`, empty for the same, measured it when."""
+
+    share: float
+    pairs: int
+    run: str = ""
+    started_at: str = ""  # ISO 8601, UTC
+
+
+@dataclass(frozen=True, slots=True)
 class RunRecord:
     """All that is known of one run."""
 
@@ -83,3 +99,4 @@ class RunRecord:
     variants: tuple[VariantRecord, ...]
     cells: tuple[CellRecord, ...]
     conditions: Mapping[str, object]  # controller's host, packages, command line: provenance
+    floors: Mapping[str, NoiseFloor] = field(default_factory=dict[str, NoiseFloor])  # by device, from an earlier run with A/A pairs

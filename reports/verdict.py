@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from agent.schema import STATUSES
 from reports import format as fmt
-from reports.comparison import TIE_FLOOR, Floors, is_twin, judge, noise_floors
+from reports.comparison import TIE_FLOOR, Floors, is_twin, judge, known_floors
 from reports.labels import sentence_name
 from reports.metrics import METRICS
 from reports.records import RunRecord
@@ -78,7 +78,7 @@ def verdict(run: RunRecord, table: Sequence[Row]) -> Verdict:
     for head in heads(table):
         if head.status == "valid" and head.value is not None and not is_twin(head):
             groups.setdefault((bool(head.emulated), head.model, head.workload), []).append(head)
-    floors = noise_floors(table)
+    floors = known_floors(run, table)
     findings = [_finding(group, cells, floors) for _, group in sorted(groups.items(), key=lambda item: item[0][0])]
     return Verdict({status: statuses[status] for status in STATUSES if statuses[status]}, tuple(findings))
 

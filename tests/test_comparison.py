@@ -19,9 +19,9 @@ from controller import plan, suite
 from controller.inventory import Device
 from controller.store import Store
 from reports.certainty import checks, footings
-from reports.comparison import TWIN, NoiseFloor, compare_rows, judge, noise_floors
+from reports.comparison import TWIN, compare_rows, judge, noise_floors
 from reports.figures import REFERENCE
-from reports.records import CellRecord
+from reports.records import CellRecord, NoiseFloor
 from reports.regressions import changes
 from reports.table import Row, rows
 from reports.verdict import verdict

@@ -23,11 +23,12 @@ Out = Annotated[Path | None, typer.Option("--output", "-o", help="Where to write
 
 def report(run: options.Run = "latest", results: options.Results = options.RESULTS, output: Out = None) -> None:
     """Write a run's HTML report again."""
+    from controller import history
     from controller.store import Store
     from reports import page
 
     store = Store.open(results)
-    record = store.load_run(store.find_run(run).id)
+    record = history.load(store, run)
     written = write(page.render(record), output or results / record.id / "report.html")
     if written:
         stderr_text("the report is in:")
@@ -41,11 +42,12 @@ def export(
     output: Out = None,
 ) -> None:
     """Write a run's table as CSV or JSON, every cell in it."""
+    from controller import history
     from controller.store import Store
     from reports import table
 
     store = Store.open(results)
-    record = store.load_run(store.find_run(run).id)
+    record = history.load(store, run)
     rows = table.rows(record)
     text = table.to_csv(rows) if to == Format.CSV else json_module.dumps(table.to_json(rows, record), indent=2) + "\n"
     write(text, output)

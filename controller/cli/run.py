@@ -176,6 +176,7 @@ def _single(target: Path, asked: dict[str, Any]) -> "Suite":
 
 
 def _run(request: "Request", store: "Store", results: Path, resume: str | None) -> int:
+    from controller import history
     from controller import run as running
     from controller.cli import progress
 
@@ -188,7 +189,7 @@ def _run(request: "Request", store: "Store", results: Path, resume: str | None) 
             where = f" --results {shlex.quote(str(results))}" if results != options.RESULTS else ""
             stderr_text(f"what is done is kept; to go on: fleetmark run --resume {run_id}{where}")
         raise
-    record = store.load_run(run_id)
+    record = history.load(store, run_id)
     store.close()
     broken = _show(record, request, results)
     return _code({cell.status for cell in record.cells}, broken)

@@ -55,11 +55,12 @@ def show(run: options.Run = "latest", results: options.Results = options.RESULTS
     """Show a run's matrix, verdict and failures again."""
     from rich.console import Console
 
+    from controller import history
     from controller.store import Store
     from reports import summary, table
 
     store = Store.open(results)
-    record = store.load_run(store.find_run(run).id)
+    record = history.load(store, run)
     found = table.rows(record)
     if json:
         stdout_json("run", table.to_json(found, record))

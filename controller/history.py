@@ -1,0 +1,71 @@
+"""A stored run as reports read it: with the noise floors of its devices that earlier runs measured."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from controller.store import Store
+from reports.comparison import noise_floors, was_doubled
+from reports.figures import counted
+from reports.records import NoiseFloor, RunRecord
+from reports.table import rows
+
+# Of a probe: what makes a device another one to measure on. Runtimes come beside it, from the launches.
+ENVIRONMENT = (
+    "board",
+    "soc",
+    "machine",
+    "cpu_model",
+    "cpu_count",
+    "kernel",
+    "os",
+    "glibc",
+    "governors",
+    "power_mode",
+    "emulated",
+    "container",
+)
+
+Runtimes = frozenset[tuple[str, str, str]]  # backend, distribution, version
+
+
+def load(store: Store, name: str) -> RunRecord:
+    """Give the run that an id, a unique prefix of one, a tag or `latest` names; raises FleetmarkError where none or several do."""
+    record = store.load_run(store.find_run(name).id)
+    return replace(record, floors=earlier_floors(store, record))
+
+
+def earlier_floors(store: Store, record: RunRecord) -> dict[str, NoiseFloor]:
+    """Give the noise floor of each device without A/A pairs in this run, by the latest `run --aa` before it in the same environment.
+
+    The same: nothing of ENVIRONMENT differs, and every runtime of this run was measured there in its version.
+    """
+    wanted = {name for name in record.devices if _measured(record, name) and not was_doubled(record, name)}
+    found: dict[str, NoiseFloor] = {}
+    for row in store.list_runs():
+        if not wanted - found.keys():
+            break
+        if row.started_at < record.started_at and row.document.get("request", {}).get("aa"):
+            found |= _floors(store.load_run(row.id), record, wanted - found.keys())
+    return found
+
+
+def _floors(earlier: RunRecord, record: RunRecord, wanted: Iterable[str]) -> dict[str, NoiseFloor]:
+    alike = {name for name in wanted if _is_alike(earlier, record, name)}
+    measured = noise_floors(rows(earlier)) if alike else {}
+    return {name: replace(measured[name], run=earlier.id, started_at=earlier.started_at) for name in alike & measured.keys()}
+
+
+def _is_alike(earlier: RunRecord, record: RunRecord, device: str) -> bool:
+    then, now = _environment(earlier, device), _environment(record, device)
+    return then is not None and then == now and _measured(record, device) <= _measured(earlier, device)
+
+
+def _environment(record: RunRecord, device: str) -> list[object] | None:
+    known = record.devices.get(device)
+    return [getattr(known.probe, name) for name in ENVIRONMENT] if known and known.probe else None
+
+
+def _measured(record: RunRecord, device: str) -> Runtimes:
+    """The runtimes that launches of the device told of."""
+    launches = ((cell.cell.backend, launch.details) for cell in record.cells if cell.cell.device == device for launch in counted(cell))
+    return frozenset((backend, str(details.get("runtime")), str(details.get("version"))) for backend, details in launches)
