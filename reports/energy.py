@@ -116,11 +116,11 @@ def integrate(trace: Trace, window: Span, idle: tuple[Span, Span] | None = None)
         return replace(gross, net_refusal=str(refusal))
 
 
-def power_at_rate_w(energy: Energy, queries: int, window: Span, rate_per_s: float) -> float | None:
+def power_at_rate_w(energy: Energy, inferences: float, window: Span, rate_per_s: float) -> float | None:
     """The power at so many inferences a second, with the device idle in between; None without idle, or faster than was measured."""
-    if energy.net_j is None or energy.idle_w is None or rate_per_s > queries / window.length_s:
+    if energy.net_j is None or energy.idle_w is None or rate_per_s > inferences / window.length_s:
         return None
-    return energy.idle_w + rate_per_s * energy.net_j / queries
+    return energy.idle_w + rate_per_s * energy.net_j / inferences
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,14 @@ import numpy as np
 from agent.power import PowerTrace
 from agent.schema import load
 from reports import text
-from reports.energy import Energy, Refusal, Span, Trace, integrate
+from reports.energy import Energy, Refusal, Span, Trace, integrate, power_at_rate_w
 from reports.figures import Figure, counted
 from reports.metrics import ENERGIES
 from reports.records import CellRecord, LaunchRecord
 from reports.statistics import log_interval
 
 NO_ENERGY = "no energy"
+TOO_FAST = "above the rate measured"
 
 Measured = tuple[LaunchRecord, Energy]
 
@@ -45,8 +46,11 @@ def launch_energy(launch: LaunchRecord) -> Energy | Refusal | None:
     return integrate(trace, spans[0], (spans[1], spans[2]) if spans[1] and spans[2] else None)
 
 
-def energy_figures(record: CellRecord) -> Iterator[Figure]:
-    """The energy figures of a cell; where no launch gave energy, one figure that says why. Nothing without a sensor."""
+def energy_figures(record: CellRecord, rate_per_s: float = 1.0) -> Iterator[Figure]:
+    """The energy figures of a cell; where no launch gave energy, one figure that says why. Nothing without a sensor.
+
+    `rate_per_s` is the target rate of inferences that power is given at.
+    """
     found = [(launch, energy) for launch in counted(record) if (energy := launch_energy(launch)) is not None]
     measured = [(launch, energy) for launch, energy in found if isinstance(energy, Energy)]
     refused = [energy for _, energy in found if isinstance(energy, Refusal)]
@@ -55,21 +59,38 @@ def energy_figures(record: CellRecord) -> Iterator[Figure]:
         message = f"its launches were measured within different boundaries: {', '.join(boundaries)}"
         yield Figure("energy_gross_j", None, reason=NO_ENERGY, message=message)
     elif measured:
-        yield from _energies(measured)
+        yield from _energies(measured, rate_per_s)
     elif refused:
         yield _refusal("energy_gross_j", refused[0].reason, refused[0].boundary)
 
 
-def _energies(measured: Sequence[Measured]) -> Iterator[Figure]:
+def _energies(measured: Sequence[Measured], rate_per_s: float) -> Iterator[Figure]:
     yield _mean("energy_gross_j", measured, [energy.gross_j / _inferences(launch) for launch, energy in measured])
-    net = [(launch, energy.net_j / _inferences(launch)) for launch, energy in measured if energy.net_j is not None]
+    net = [(launch, energy, energy.net_j / _inferences(launch)) for launch, energy in measured if energy.net_j is not None]
+    kept = [(launch, energy) for launch, energy, _ in net]
     if net:
-        kept = [one for one in measured if one[1].net_j is not None]
-        yield _mean("energy_net_j", kept, [each for _, each in net])
+        yield _mean("energy_net_j", kept, [each for *_, each in net])
     else:
         yield _refusal("energy_net_j", measured[0][1].net_refusal, measured[0][1].boundary)
     yield _mean("power_average_w", measured, [energy.average_w for _, energy in measured])
     yield _mean("power_peak_w", measured, [energy.peak_w for _, energy in measured])
+    if net:
+        yield _mean("power_idle_w", kept, [energy.idle_w or 0.0 for _, energy in kept])
+        yield _at_rate(kept, rate_per_s)
+
+
+def _at_rate(measured: Sequence[Measured], rate_per_s: float) -> Figure:
+    """The power at a rate of inferences, from launches whose net energy is known."""
+    found = [
+        (one, power_at_rate_w(one[1], _inferences(one[0]), window, rate_per_s))
+        for one in measured
+        if (window := _span(one[0], "power_window_s")) is not None
+    ]
+    kept = [(one, power_w) for one, power_w in found if power_w is not None]
+    if len(kept) < len(measured):
+        message = f"{rate_per_s:g} inferences/s are more than were measured"
+        return Figure("power_at_rate_w", None, n=len(measured), reason=TOO_FAST, message=message, boundary=measured[0][1].boundary)
+    return _mean("power_at_rate_w", [one for one, _ in kept], [power_w for _, power_w in kept])
 
 
 def _mean(metric: str, measured: Sequence[Measured], each: Sequence[float]) -> Figure:

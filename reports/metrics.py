@@ -21,6 +21,17 @@ COLD_START_PARTS = ("cold_start_process_s", "cold_start_import_s", "cold_start_l
 
 ENERGIES = ("energy_gross_j", "energy_net_j")
 
+POWERS = ("power_average_w", "power_peak_w", "power_idle_w", "power_at_rate_w")
+
+MEMORIES = (
+    "model_memory_bytes",
+    "accelerator_memory_bytes",
+    "accelerator_context_bytes",
+    "pss_import_bytes",
+    "pss_load_bytes",
+    "pss_measure_bytes",
+)
+
 DRIFTS = ("drift_sqnr_db", "drift_cosine", "drift_max_abs")
 
 METRICS = {
@@ -40,7 +51,15 @@ METRICS = {
     "energy_net_j": Metric("J", "energy per inference, net", "energy", "lower"),
     "power_average_w": Metric("W", "average power", "power", "lower"),
     "power_peak_w": Metric("W", "peak power", "power", "lower"),
+    "power_idle_w": Metric("W", "idle power", "power", "lower"),
+    "power_at_rate_w": Metric("W", "power at the target rate", "power", "lower"),
     "peak_memory_bytes": Metric("B", "peak memory", "size", "lower"),
+    "model_memory_bytes": Metric("B", "model memory", "size", "lower"),
+    "accelerator_memory_bytes": Metric("B", "accelerator memory", "size", "lower"),
+    "accelerator_context_bytes": Metric("B", "accelerator context", "size", "lower"),
+    "pss_import_bytes": Metric("B", "PSS after import", "size", "lower"),
+    "pss_load_bytes": Metric("B", "PSS after load", "size", "lower"),
+    "pss_measure_bytes": Metric("B", "PSS after measuring", "size", "lower"),
     "size_bytes": Metric("B", "model size", "size", "lower"),
     "cold_start_s": Metric("s", "cold start", "time", "lower"),
     "cold_start_process_s": Metric("s", "process start", "time", "lower"),
@@ -124,12 +143,27 @@ GLOSSARY = (
         "measured before and after. Readings that cover less than 90 % of the window, or fewer than 10 of them, give none.",
     ),
     (
+        "power at the target rate",
+        "Idle power and net energy per inference x the suite's rate_per_s (1 by default): the device does so many inferences a second and "
+        "is idle in between. None above the rate that was measured.",
+    ),
+    (
         "power boundary",
         "What a power sensor sees: wall, board, soc, rail, stick or none. Values of different boundaries are never ranked nor averaged.",
     ),
     (
         "peak memory",
         "Peak resident set of the worker from model load on, minus its value after importing the runtime; mean of the launches.",
+    ),
+    (
+        "PSS, model memory",
+        "Proportional set size: a process's own memory and its share of what it shares, at the end of the import of the runtime, of the "
+        "model's load and of measuring. Model memory: by how much the load raised it; mean of the launches.",
+    ),
+    (
+        "accelerator memory",
+        "What a Jetson's GPU has taken of the common memory since before the load; accelerator context: what the runtime says that its "
+        "execution takes there, without the weights. Where nothing tells, it is not observable, which is not zero.",
     ),
     ("model size", "Bytes of the artifact as it is shipped, all its files together."),
     (

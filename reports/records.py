@@ -99,4 +99,5 @@ class RunRecord:
     variants: tuple[VariantRecord, ...]
     cells: tuple[CellRecord, ...]
     conditions: Mapping[str, object]  # controller's host, packages, command line: provenance
+    rate_per_s: float = 1.0  # the target rate of inferences that power is given at
     floors: Mapping[str, NoiseFloor] = field(default_factory=dict[str, NoiseFloor])  # by device, from an earlier run with A/A pairs

@@ -14,6 +14,7 @@ from agent.schema import Cell, Fault
 from reports import text
 from reports.energy_figures import energy_figures
 from reports.figures import REFERENCE, Correct, Figure, correct_of, figures, usb_mbps
+from reports.memory_figures import memory_figures
 from reports.metrics import METRICS, headline
 from reports.records import CellRecord, RunRecord
 from reports.statistics import Interval
@@ -128,7 +129,9 @@ def to_json(table: Sequence[Row], run: RunRecord) -> dict[str, object]:
 
 def _cell_rows(run: RunRecord, record: CellRecord, reference: Correct | None) -> Iterator[Row]:
     own = workload_figures(record, strict=run.profile == "strict")
-    found = [_refused(figure) for figure in (*figures(record, reference), *own, *energy_figures(record))]
+    found = [
+        _refused(figure) for figure in (*figures(record, reference), *own, *memory_figures(record), *energy_figures(record, run.rate_per_s))
+    ]
     metric = headline(record.cell.workload.name)
     if all(figure.metric != metric for figure in found):
         found.insert(0, Figure(metric, None))

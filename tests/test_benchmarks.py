@@ -111,9 +111,9 @@ def test_machine_is_described() -> None:
 
 
 def test_the_summary_is_of_a_run_of_the_size_asked_for() -> None:
-    """Three cells of 5 launches of 40 samples have six rows each; a missed target is said."""
+    """Three cells of 5 launches of 40 samples have eleven rows each; a missed target is said."""
     cost = summary.measure(cells=3, samples=40)
-    assert cost.rows == 3 * 6
+    assert cost.rows == 3 * 11
     assert cost.peak_bytes >= cost.before_bytes > 0
     assert "met" in summary.table_of(summary.Cost(6000, 1.0, 0.5, 10**8, 10**8))
     assert "20 s: **missed**" in summary.table_of(summary.Cost(6000, 19.0, 1.5, 10**8, 10**8))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from factory_runs import cell, run_of
 
 from controller import history
 from controller.collect import Samples
@@ -17,7 +18,6 @@ from reports.comparison import TWIN
 from reports.records import CellRecord, NoiseFloor, RunRecord
 from reports.table import rows
 from reports.verdict import verdict
-from tests.factory_runs import cell, run_of
 
 THEN, NOW, LATER = "2026-01-01T12:00:00.000+00:00", "2026-01-02T12:00:00.000+00:00", "2026-01-03T12:00:00.000+00:00"
 

@@ -121,11 +121,30 @@ def figures(*launches: LaunchRecord) -> dict[str, Figure]:
 def test_energy_is_per_inference_with_interval_and_boundary() -> None:
     """50 J gross and 30 J net over 100 inferences, within 1 %; the boundary is on every figure and the error in words."""
     found = figures(*(measured(number) for number in range(5)))
-    expected = {"energy_gross_j": 0.5, "energy_net_j": 0.3, "power_average_w": 5.0, "power_peak_w": 5.0}
+    expected = {
+        "energy_gross_j": 0.5,
+        "energy_net_j": 0.3,
+        "power_average_w": 5.0,
+        "power_peak_w": 5.0,
+        "power_idle_w": 2.0,
+        "power_at_rate_w": 2.3,
+    }
     assert {metric: figure.value for metric, figure in found.items()} == {m: pytest.approx(v, rel=0.01) for m, v in expected.items()}
     assert {figure.boundary for figure in found.values()} == {"board"}
     assert all(figure.interval and figure.n == 5 for figure in found.values())
     assert "board by ina226; each launch within" in found["energy_gross_j"].message
+
+
+def test_power_at_a_rate_is_idle_power_and_net_energy_at_that_rate() -> None:
+    """At 5 inferences/s 2 W idle and 5 x 0.3 J, 10/s being measured; 11/s are refused with the reason, and without idle there is none."""
+    launches = tuple(measured(number) for number in range(3))
+    cell = replace(factory_runs.mixed_run().cells[0], launches=launches)
+    rates = {rate: {one.metric: one for one in energy_figures.energy_figures(cell, rate)}["power_at_rate_w"] for rate in (5.0, 11.0)}
+    assert rates[5.0].value == pytest.approx(3.5, rel=0.01)
+    assert (rates[11.0].value, rates[11.0].reason) == (None, energy_figures.TOO_FAST)
+    assert rates[11.0].message == "11 inferences/s are more than were measured"
+    restless = [replace(one, values={**one.values, "power_idle_after_s": np.array([])}) for one in launches]
+    assert "power_at_rate_w" not in figures(*restless)
 
 
 def test_boundaries_are_never_averaged() -> None:
