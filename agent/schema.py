@@ -135,6 +135,8 @@ class LaunchSpec(NamedTuple):
     settle_max_temp_c: Optional[float] = None  # None: the launch does not wait
     settle_timeout_s: float = 0.0
     power: Optional[Dict[str, Any]] = None  # the device's power sensor: `driver` and its options; None: no power is sampled
+    idle_s: float = 0.0  # how long the device does nothing before and after, for a meter that somebody else reads
+    profiled: int = 0  # inferences whose operations are timed, in the place of all measuring; 0: an ordinary launch
 
 
 class Availability(NamedTuple):
@@ -203,7 +205,7 @@ class Event(NamedTuple):
     v: int
     seq: int
     t: float  # the device's monotonic clock, seconds
-    type: str  # hello | phase | conditions | sample | measure | log | fault | end
+    type: str  # hello | phase | conditions | sample | measure | operations | log | fault | end
     data: Dict[str, Any]
 
 

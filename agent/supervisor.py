@@ -23,7 +23,7 @@ MAX_PIPE_BYTES = 1 << 20
 GRACE_S = 5.0  # for a worker to end after its last word, or to be killed
 LEASE_MARGIN_S = 30.0  # for what a launch does before and after its deadline runs
 BUSY_S = 1.0  # for somebody who looks whether a launch runs to be done looking
-PASSED_ON = ("phase", "sample", "measure", "log")
+PASSED_ON = ("phase", "sample", "measure", "operations", "log")
 UNSTARTED = ".starting-"
 STARTED = b"started"
 

@@ -14,7 +14,7 @@ import traceback
 from typing import Any, Callable, Dict, Generator, List, Optional
 
 import backends
-from agent import driving, feeds, memory, workloads
+from agent import driving, feeds, memory, operations, workloads
 from agent.cache import FULL, Cache, disk_fault, read_json, unlink
 from agent.schema import Fault, FaultError, LaunchSpec, Measurement, SampleFile, dump, load
 
@@ -100,7 +100,7 @@ class Worker:
         driver.bind(session, arrays, specs)
         with self._cold("first_inference"):
             driver.first(session)
-        driven = self._drive(session, driver) if spec.workload.name in workloads.NAMES else None
+        driven = self._drive(session, driver) if spec.workload.name in workloads.NAMES and not spec.profiled else None
         peak = memory.peak_bytes()
         if baseline is not None and peak is not None and peak >= baseline:
             self._measure("peak_memory_bytes", "B", peak - baseline)
@@ -110,6 +110,8 @@ class Worker:
         details = session.details()
         self._measure_accelerator(details, shared)
         self.emit("phase", {"name": "details", "details": details})
+        if spec.profiled:
+            self._profile(session)
         if spec.evaluate:
             self._evaluate(session, arrays)
         session.close()
@@ -175,6 +177,24 @@ class Worker:
         self._enter("measured")
         self._measure("cpu_time_s", "s", processor_s)
         return driven
+
+    def _profile(self, session: backends.Session) -> None:
+        """Time the operations of some inferences."""
+
+        def has_time() -> bool:
+            return self._left_s(MEASURE_UNTIL) > 0
+
+        self._enter("warmup")
+        operations.warm_up(session, has_time)
+        self._enter("measure")
+        found = operations.profile(session, self.spec.profiled, has_time)
+        self._enter("measured")
+        for part in operations.parts(found):
+            self.emit("operations", part)
+        self._measure("operations_left_out", "1", found.left_out)
+        self._samples("inference_ns", memoryview(found.wall_ns), 1)
+        if found.operation_ns:
+            self._samples("operation_ns", memoryview(found.operation_ns), 1)
 
     def _tell(self, driven: driving.Driven) -> None:
         window = driven.window

@@ -12,22 +12,31 @@ from backends import checks
 NAMES = ("onnxruntime", "tflite", "openvino", "edgetpu", "tensorrt")
 
 
+CPU, ACCELERATOR = "cpu", "accelerator"
+
+
 class Operation(NamedTuple):
-    """One operation of a model as the runtime ran it: its name and type, which kernel ran it, and the seconds that it took."""
+    """One operation of a model as the runtime ran it: its name and type, the kernel or execution provider that ran it, and how long.
+
+    `seconds` is None where the runtime does not tell; `device` is CPU, ACCELERATOR, or empty where that is not known.
+    """
 
     name: str
     type: str
     kernel: str
-    seconds: float
+    seconds: Optional[float]
+    device: str
 
 
 class Session:
     """A loaded model; feeds and outputs are dicts of numpy arrays by tensor name.
 
     `runtime_ns`, where the runtime has a clock of its own, gives the last call's time by it in ns, without the call from Python; untimed.
+    `told_at_end`: profiled operations are not told after each inference, but by `end_profile`.
     """
 
     runtime_ns: Optional[Callable[[], int]] = None
+    told_at_end = False
 
     def inputs(self) -> List[TensorSpec]:
         """Return the model's inputs: float ones as the caller feeds them, also where the model itself takes int8."""
@@ -49,8 +58,15 @@ class Session:
         """Return what the runtime tells: effective settings and placement (JSON-ready)."""
         return {}
 
+    def begin_profile(self) -> None:
+        """Have the inferences to be profiled begin, after the warm-up of a session that was loaded with option `profile`."""
+
     def operations(self) -> List[Operation]:
-        """Return the operations of the last inference, in order; none unless the model was loaded with option `profile`."""
+        """Return the operations of the last inference, in order; none unless loaded with option `profile`, or where `told_at_end`."""
+        return []
+
+    def end_profile(self) -> List[List[Operation]]:
+        """Return where `told_at_end` the operations of each inference up to now, or one list of their averages since `begin_profile`."""
         return []
 
     def close(self) -> None:

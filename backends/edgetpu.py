@@ -16,7 +16,7 @@ from backends import Backend, Session, checks, coral, litert, tflite_file
 
 LIBRARY = "libedgetpu.so.1"
 RUNTIMES = ("tflite-runtime", "ai-edge-litert")  # nobody has reported libedgetpu to work with the second
-OPTIONS = {"device": str, "usb_path": str, "performance": str, "library": str, "runtime": str, "threads": int}
+OPTIONS = {"device": str, "usb_path": str, "performance": str, "library": str, "profile": bool, "runtime": str, "threads": int}
 DEVICE = re.compile("(usb|pci):[0-9]{1,2}")
 PERFORMANCES = ("Low", "Medium", "High", "Max")
 KINDS = {0: "pci", 1: "usb"}  # enum edgetpu_device_type

@@ -10,7 +10,7 @@ import os
 from typing import Any, Dict, List
 
 from agent.schema import FaultError, TensorSpec
-from backends import Operation, Session, checks, myriad, onnx_file
+from backends import CPU, Operation, Session, checks, myriad, onnx_file, openvino_counters, openvino_devices
 
 OPSET = 13
 EFFECTIVE = (
@@ -37,6 +37,11 @@ class InferenceEngineSession(Session):
         request = self._request
         self.infer = request.infer
         self.runtime_ns = lambda: round(request.latency * 1e6)  # around the plugin's call, in ms
+        self._ran_on = openvino_devices.ran_on([device])
+        self._averages = openvino_counters.Averages(request.infer, self._counters)
+        self.told_at_end = "PERF_COUNT" in config and self._ran_on == CPU
+        if self.told_at_end:
+            self.infer = self._averages.infer
 
     def inputs(self) -> List[TensorSpec]:
         """Return the model's inputs."""
@@ -68,15 +73,27 @@ class InferenceEngineSession(Session):
             told["temp_c"] = float(self._network.get_metric("DEVICE_THERMAL"))
         return told
 
+    def begin_profile(self) -> None:
+        """Note the counters where they are averages."""
+        self._averages.begin()
+
     def operations(self) -> List[Operation]:
-        """Return each operation's time in the last inference; none unless loaded with option `profile`."""
+        """Return each operation's time in the last inference, on the CPU the average since the load; none without option `profile`."""
+        return [counter.operation for counter in self._counters() if counter.executed]
+
+    def end_profile(self) -> List[List[Operation]]:
+        """Return where counters are averages those since `begin_profile`."""
+        return [self._averages.end()] if self.told_at_end else []
+
+    def _counters(self) -> List[openvino_counters.Counter]:
         if "PERF_COUNT" not in self._config:
             return []
         counts = sorted(self._request.get_perf_counts().items(), key=lambda item: int(item[1]["execution_index"]))
         return [
-            Operation(name, one["layer_type"], one["exec_type"], one["real_time"] / 1e6)
+            openvino_counters.Counter(
+                Operation(name, one["layer_type"], one["exec_type"], one["real_time"] / 1e6, self._ran_on), one["status"] == "EXECUTED"
+            )
             for name, one in counts
-            if one["status"] == "EXECUTED"
         ]
 
     def close(self) -> None:

@@ -3,12 +3,14 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import re
-from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Sequence, Set, Tuple
 
 from agent.schema import FaultError, TensorSpec
-from backends import Session, checks
+from backends import ACCELERATOR, CPU, Operation, Session, checks
 
 MODULES = {"ai-edge-litert": "ai_edge_litert.interpreter", "tflite-runtime": "tflite_runtime.interpreter"}
+DELEGATE = "DELEGATE"
+EDGETPU = "edgetpu-custom-op"  # what edgetpu_compiler makes of all that runs on the Edge TPU
 UNKNOWN_OPERATOR = (
     "unresolved custom op",
     "Didn't find op for builtin opcode",
@@ -75,12 +77,45 @@ class LitertSession(Session):
         told = dict(self._told, quantised=[tensor.name for tensor in self._inputs + self._outputs if tensor.scale])
         if hasattr(self._interpreter, "_get_ops_details"):
             names = [operation["op_name"] for operation in self._interpreter._get_ops_details()]
-            told.update(operations=len(names) - names.count("DELEGATE"), delegate_nodes=names.count("DELEGATE"))
+            told.update(operations=len(names) - names.count(DELEGATE), delegate_nodes=names.count(DELEGATE))
         return told
+
+    def operations(self) -> List[Operation]:
+        """Return the model's operations and what runs each; no Python package of the runtime tells times. Empty where it tells nothing."""
+        if not hasattr(self._interpreter, "_get_ops_details"):
+            return []
+        nodes = self._interpreter._get_ops_details()
+        delegated = {at for node in nodes if node["op_name"] == DELEGATE for at in _replaced(nodes, node)}
+        names = {tensor["index"]: str(tensor["name"]) for tensor in self._interpreter.get_tensor_details()}
+        return [_operation(node, names, at in delegated) for at, node in enumerate(nodes) if node["op_name"] != DELEGATE]
 
     def close(self) -> None:
         """Give the model's memory back."""
         vars(self).clear()
+
+
+def _operation(node: Dict[str, Any], names: Dict[int, str], delegated: bool) -> Operation:
+    """An operation under the name of its first output."""
+    kind, outputs = str(node["op_name"]), [int(tensor) for tensor in node["outputs"]]
+    name = names.get(outputs[0], kind) if outputs else kind
+    if kind == EDGETPU:
+        return Operation(name, kind, "Edge TPU", None, ACCELERATOR)
+    return Operation(name, kind, "XNNPACK" if delegated else "built-in", None, CPU)
+
+
+def _replaced(nodes: List[Dict[str, Any]], delegate: Dict[str, Any]) -> Set[int]:
+    """Which nodes a delegate's node stands for: those between what it takes and what it gives."""
+    makers = {int(tensor): at for at, node in enumerate(nodes) if node["op_name"] != DELEGATE for tensor in node["outputs"]}
+    taken = {int(tensor) for tensor in delegate["inputs"]}
+    found = set()  # type: Set[int]
+    wanted = [int(tensor) for tensor in delegate["outputs"]]
+    while wanted:
+        tensor = wanted.pop()
+        at = makers.get(tensor)
+        if at is not None and tensor not in taken and at not in found:
+            found.add(at)
+            wanted.extend(int(needed) for needed in nodes[at]["inputs"])
+    return found
 
 
 def import_runtime(options: Dict[str, Any], preferred: Sequence[str] = tuple(MODULES)) -> Tuple[Any, str, str]:

@@ -2,14 +2,16 @@
 # onnxruntime ships no stubs and is imported when it is needed.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
+import contextlib
 import functools
+import os
 from typing import Any, Dict, List, Tuple
 
 from agent.schema import FaultError, TensorSpec
-from backends import Backend, Session, checks
+from backends import Backend, Operation, Session, checks, onnxruntime_profile
 
 DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")
-OPTIONS = {"threads": int, "providers": list, "graph_optimization": str, "runtime": str}
+OPTIONS = {"threads": int, "providers": list, "graph_optimization": str, "profile": bool, "runtime": str}
 LEVELS = {"disabled": "ORT_DISABLE_ALL", "basic": "ORT_ENABLE_BASIC", "extended": "ORT_ENABLE_EXTENDED", "all": "ORT_ENABLE_ALL"}
 DTYPES = {"float": "float32", "double": "float64"}
 DTYPES.update((name, name) for name in ("float16", "bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"))
@@ -24,6 +26,8 @@ UNKNOWN_OPERATOR = (
 
 class OnnxRuntimeSession(Session):
     """An InferenceSession and the one IOBinding that all its calls use."""
+
+    told_at_end = True
 
     def __init__(self, runtime: Any, session: Any, told: Dict[str, Any]) -> None:
         self._runtime, self._session, self._told = runtime, session, told
@@ -75,6 +79,17 @@ class OnnxRuntimeSession(Session):
             graph_optimization=settings.graph_optimization_level.name,
         )
 
+    def end_profile(self) -> List[List[Operation]]:
+        """Return the operations of each inference up to now; none unless loaded with option `profile`. The profiler's file is deleted."""
+        path = self._session.end_profiling() if self._session.get_session_options().enable_profiling else ""
+        if not path:
+            return []
+        try:
+            return onnxruntime_profile.read(path)
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+
     def close(self) -> None:
         """Give the model's memory back."""
         vars(self).clear()
@@ -96,7 +111,7 @@ class OnnxRuntimeBackend(Backend):
         return list(runtime.get_available_providers())
 
     def load(self, artifact: str, options: Dict[str, Any]) -> Session:
-        """Open an ONNX file; options: threads, providers (most wanted first), graph_optimization (one of LEVELS), runtime."""
+        """Open an ONNX file; options: threads, providers (most wanted first), graph_optimization (one of LEVELS), profile, runtime."""
         checks.check_options(self.name, options, OPTIONS)
         checks.check_file(artifact)
         runtime, name, version = _import(options)
@@ -122,6 +137,7 @@ def _settings(runtime: Any, options: Dict[str, Any]) -> Any:
     settings = runtime.SessionOptions()
     settings.inter_op_num_threads = 1
     settings.intra_op_num_threads = options.get("threads", 0)
+    settings.enable_profiling = options.get("profile", False)  # to a file in the working folder, which is the launch's own
     level = options.get("graph_optimization", "all")
     if level not in LEVELS:
         raise FaultError("bad_data", "onnxruntime has no graph_optimization {!r}".format(level), "use one of " + ", ".join(LEVELS), "load")

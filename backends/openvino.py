@@ -9,6 +9,7 @@ from typing import Any, Dict, List, Tuple
 
 from agent.schema import FaultError
 from backends import Backend, Session, checks, inference_engine, myriad, openvino_runtime
+from backends.openvino_devices import VIRTUAL, family
 
 DISTRIBUTIONS = ("openvino",)
 OPTIONS = {"threads": int, "device": str, "hint": str, "runtime": str, "usb_path": str, "profile": bool}
@@ -19,7 +20,6 @@ UNKNOWN_OPERATOR = (
     "from unsupported opset",
     "Unsupported operation",
 )
-VIRTUAL_DEVICES = ("AUTO", "BATCH", "HETERO", "MULTI")
 SOURCE_LINE = re.compile(r"^(Exception from |Check ').*$", re.MULTILINE)  # where in openvino's source an error arose
 
 
@@ -79,15 +79,15 @@ def _has(module: str) -> bool:
 
 def _device(api: Any, core: Any, options: Dict[str, Any], seen: List[myriad.Stick]) -> str:
     device = options.get("device", "CPU")
-    family = re.split("[.:]", device)[0]
-    if family == myriad.NAME:
+    kind = family(device)
+    if kind == myriad.NAME:
         return _stick(api, core, device, options.get("usb_path", ""), seen)
     if "usb_path" in options:
         raise FaultError("bad_data", "openvino option usb_path is of MYRIAD, not of {}".format(device), "use device MYRIAD", "load")
-    if "threads" in options and family not in ("CPU", *VIRTUAL_DEVICES):
+    if "threads" in options and kind not in ("CPU", *VIRTUAL):
         raise FaultError("bad_data", "openvino option threads is of the CPU, not of {}".format(device), "use device CPU", "load")
     offered = core.available_devices
-    if family not in VIRTUAL_DEVICES and family not in [name.split(".")[0] for name in offered]:
+    if kind not in VIRTUAL and kind not in [name.split(".")[0] for name in offered]:
         raise FaultError("no_device", "openvino finds no device {}".format(device), "it finds " + ", ".join(offered), "load")
     return str(device)
 

@@ -6,7 +6,7 @@ import contextlib
 from typing import Any, Dict, List
 
 from agent.schema import FaultError, TensorSpec
-from backends import Operation, Session, checks
+from backends import CPU, Operation, Session, checks, openvino_counters, openvino_devices
 
 HINTS = ("LATENCY", "THROUGHPUT", "CUMULATIVE_THROUGHPUT")
 EFFECTIVE = ("EXECUTION_DEVICES", "INFERENCE_NUM_THREADS", "INFERENCE_PRECISION_HINT", "NUM_STREAMS", "PERFORMANCE_HINT")
@@ -17,7 +17,7 @@ DTYPES.update((kind + bits, name + bits) for kind, name in (("i", "int"), ("u", 
 class OpenVinoSession(Session):
     """A CompiledModel and the one InferRequest that all its calls use."""
 
-    def __init__(self, runtime: Any, core: Any, model: Any, device: str, told: Dict[str, Any]) -> None:
+    def __init__(self, runtime: Any, core: Any, model: Any, device: str, told: Dict[str, Any], profiled: bool) -> None:
         self._runtime, self._model, self._device, self._told = runtime, model, device, told
         self._core = core  # in 2023.0 a model cannot be asked anything once its core is gone
         self._request = model.create_infer_request()
@@ -27,6 +27,11 @@ class OpenVinoSession(Session):
         request = self._request
         self.infer = request.infer
         self.runtime_ns = lambda: round(request.latency * 1e6)  # in the binding around the C++ call, in ms
+        self._ran_on = openvino_devices.ran_on(self._execution_devices()) if profiled else ""
+        self._averages = openvino_counters.Averages(request.infer, self._counters)
+        self.told_at_end = profiled and self._ran_on == CPU
+        if self.told_at_end:
+            self.infer = self._averages.infer
 
     def inputs(self) -> List[TensorSpec]:
         """Return the model's inputs; a dimension that the model leaves open is -1."""
@@ -62,13 +67,32 @@ class OpenVinoSession(Session):
             told["temp_c"] = float(self._model.get_property("DEVICE_THERMAL"))
         return told
 
+    def begin_profile(self) -> None:
+        """Note the counters where they are averages."""
+        self._averages.begin()
+
     def operations(self) -> List[Operation]:
-        """Return each operation's time in the last inference; none unless loaded with option `profile`."""
+        """Return each operation's time in the last inference, on the CPU the average since the load; none without option `profile`."""
+        return [counter.operation for counter in self._counters() if counter.executed]
+
+    def end_profile(self) -> List[List[Operation]]:
+        """Return where counters are averages those since `begin_profile`."""
+        return [self._averages.end()] if self.told_at_end else []
+
+    def _counters(self) -> List[openvino_counters.Counter]:
         return [
-            Operation(one.node_name, one.node_type, one.exec_type, one.real_time.total_seconds())
+            openvino_counters.Counter(
+                Operation(one.node_name, one.node_type, one.exec_type, one.real_time.total_seconds(), self._ran_on),
+                one.status.name == "EXECUTED",
+            )
             for one in self._request.profiling_info
-            if one.status.name == "EXECUTED"
         ]
+
+    def _execution_devices(self) -> List[str]:
+        """What a virtual device, or the device itself, runs on; releases before 2022.3 do not tell."""
+        with contextlib.suppress(RuntimeError, TypeError):
+            return [str(device) for device in self._model.get_property("EXECUTION_DEVICES")] or [self._device]
+        return [self._device]
 
     def close(self) -> None:
         """Give the model's memory back."""
@@ -83,7 +107,7 @@ def ask(core: Any, device: str, name: str) -> Any:
 def load(runtime: Any, core: Any, path: str, device: str, options: Dict[str, Any], told: Dict[str, Any]) -> Session:
     """Open an .xml (its .bin beside it) or ONNX file; raises RuntimeError with OpenVINO's words."""
     model = core.compile_model(core.read_model(path), device, _properties(options))
-    return OpenVinoSession(runtime, core, model, device, told)
+    return OpenVinoSession(runtime, core, model, device, told, bool(options.get("profile")))
 
 
 def _properties(options: Dict[str, Any]) -> Dict[str, str]:

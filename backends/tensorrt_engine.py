@@ -6,7 +6,7 @@ import sys
 from typing import Any, Callable, Dict, List, Tuple
 
 from agent.schema import FaultError, TensorSpec
-from backends import Operation, checks
+from backends import ACCELERATOR, Operation, checks
 
 DTYPES = {"FLOAT": "float32", "HALF": "float16", "INT8": "int8", "UINT8": "uint8", "INT32": "int32", "INT64": "int64", "BOOL": "bool"}
 MAX_LAYERS_TOLD = 100  # with their names' length a launch's details stay below what a controller reads of them
@@ -76,7 +76,7 @@ def observe(runtime: Any, context: Any) -> List[Operation]:
             runtime.IProfiler.__init__(self)
 
         def report_layer_time(self, layer_name: str, ms: float) -> None:
-            operations.append(Operation(layer_name, "", "", ms / 1e3))
+            operations.append(Operation(layer_name, "", "TensorRT", ms / 1e3, ACCELERATOR))
 
     context.profiler = Profiler()
     return operations

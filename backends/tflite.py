@@ -4,7 +4,7 @@ from typing import Any, Dict, List, Tuple
 
 from backends import Backend, Session, checks, litert
 
-OPTIONS = {"threads": int, "runtime": str}
+OPTIONS = {"threads": int, "profile": bool, "runtime": str}
 
 
 class TfliteBackend(Backend):

@@ -13,6 +13,7 @@ from controller.inventory import BACKENDS, check_backend
 from controller.strict import Record, quoted
 from controller.targets import PROCESSOR
 
+_NOT_OF_AUTO = "profile"  # it makes inferences slower, and a launch of its own times operations anyway
 _KINDS = {int: "a whole number from 1", str: "text", list: "a list", bool: "true or false"}
 
 
@@ -46,7 +47,7 @@ def _known_options(backend: str) -> Mapping[str, type] | None:
     """A backend's options with their types; for `auto` those that all for processors have; None where only the backend itself knows."""
     if backend == "auto":
         first, *others = (backends.get(name).options for name in PROCESSOR)
-        return {key: kind for key, kind in first.items() if all(key in other for other in others)}
+        return {key: kind for key, kind in first.items() if key != _NOT_OF_AUTO and all(key in other for other in others)}
     return backends.get(backend).options if backend in backends.NAMES else None
 
 

@@ -418,7 +418,7 @@ def test_a_profile_gives_each_layers_time(simulate: Simulate, tmp_path: Path) ->
     session = opened(simulate(), model, tmp_path, profile=True)
     for _ in range(2):
         run(session, image=np.zeros((1, 4), np.float32))
-    assert session.operations() == [Operation("conv + relu", "", "", 0.25e-3)]
+    assert session.operations() == [Operation("conv + relu", "", "TensorRT", 0.25e-3, "accelerator")]
     plain = opened(simulate(), model, tmp_path)
     run(plain, image=np.zeros((1, 4), np.float32))
     assert plain.operations() == []
