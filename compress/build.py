@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -11,22 +12,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from agent.schema import Artifact, Fault, FaultError, ModelFile, SchemaError, decode, dump, fingerprint, load
-from compress import cache, edgetpu, inspect, provenance
+from compress import cache, edgetpu, inspect, pipeline, provenance, training
 from compress.original import Original, kind_of, original, reference
-from compress.quiet import quiet
+from compress.pipeline import Stage
 from compress.recipes import Recipe
 from compress.records import Arrays, Context, Data, Source, Variant
-from compress.techniques import FILES, Technique, Workspace, find, openvino, tensorrt_qdq
+from compress.stages import SEED, Work, carry_out
+from compress.techniques import FILES, TORCH, TrainingTechnique
 from compress.verify import MAX_ACCURACY_DROP, accuracy, drift, verify
 
 __all__ = ["Context", "Data", "Source", "Variant", "build"]
-
-SEED = 0
-"""Of numpy's global generator while a recipe is applied."""
 
 SAME_MODEL_SQNR_DB = 20.0
 """Below this a .tflite is said to differ from the .onnx it came with."""
@@ -36,13 +32,19 @@ SAME_MODEL_SQNR_DB = 20.0
 class _Job:
     """One build with its inputs read and checked; `twin`: for a .tflite the .onnx of the same model, where it can be read."""
 
+    source: Source
     recipe: Recipe
     format: str
-    techniques: tuple[Technique, ...]
+    stages: tuple[Stage, ...]
     original: Original
     twin: Original | None
-    labels: NDArray[np.generic] | None
+    data: Data
     context: Context
+
+    @property
+    def trains(self) -> bool:
+        """Whether a stage works on a torch module."""
+        return any(isinstance(stage.technique, TrainingTechnique) for stage in self.stages)
 
 
 def build(source: Source, recipe: Recipe, format: str, data: Data, context: Context) -> Variant:  # noqa: A002  (the domain's word)
@@ -110,13 +112,19 @@ def _compiled(plain: Variant, recipe: Recipe, context: Context) -> Variant:
 
 
 def _job(source: Source, recipe: Recipe, format: str, data: Data, context: Context) -> _Job:  # noqa: A002
-    techniques = tuple(find(step.technique, format) for step in recipe.steps)
-    for technique, step in zip(techniques, recipe.steps, strict=True):
-        technique.check(step.params)
+    stages = pipeline.plan(recipe, _formats(source), format)
+    if any(isinstance(stage.technique, TrainingTechnique) for stage in stages) and data.train is None:
+        raise FaultError("bad_data", "there are no training samples", "add arrays with the prefix train_ to the data file")
     model = original(source, format, data)
-    if any(technique.needs_data for technique in techniques) and not model.calibration:
+    if any(stage.technique.needs_data for stage in stages) and not model.calibration:
         raise FaultError("bad_data", "there are no calibration samples", "add arrays with the prefix calib_ to the data file")
-    return _Job(recipe, format, techniques, model, _twin(source, model, data), data.labels, context)
+    return _Job(source, recipe, format, stages, model, _twin(source, model, data), data, context)
+
+
+def _formats(source: Source) -> list[str]:
+    """The float formats that a source is there in."""
+    there = {TORCH: source.torch, "onnx": source.onnx, "tflite": source.tflite}
+    return [name for name, one in there.items() if one is not None]
 
 
 def _twin(source: Source, model: Original, data: Data) -> Original | None:
@@ -128,94 +136,94 @@ def _twin(source: Source, model: Original, data: Data) -> Original | None:
         return None  # cells of its own format report it
 
 
-def _key(job: _Job) -> str:
-    models = [model for model in (job.original, job.twin) if model is not None]
-    arrays = [provenance.arrays_digest(part) for model in models for part in (model.samples, model.calibration)]
-    labels = {} if job.labels is None else {"labels": job.labels}
+def _made_key(job: _Job) -> str:
+    """What an unverified artifact depends on. Evaluation samples are not among it: no choice looks at them."""
+    stages, source, data = job.stages, job.source, job.data
+    learnt = [data.train, data.held_out] if job.trains else []
     record = {
-        "model": [model.sha256 for model in models],
-        "recipe": asdict(job.recipe),
+        "model": [model.sha256 for model in (job.original, job.twin) if model is not None],
+        "torch": training.digest(source.torch) if job.trains and source.torch else "",
+        "recipe": [[stage.step.technique, stage.params.model_dump(mode="json")] for stage in stages],
         "format": job.format,
-        "data": [*arrays, provenance.arrays_digest(labels)],
-        "tools": provenance.tools(job.format),
+        "data": [provenance.arrays_digest(job.original.calibration), *map(training.samples_digest, learnt)],
+        "tools": _tools(job),
         "code": provenance.code_digest(),
     }
     return fingerprint(record)
 
 
+def _key(job: _Job) -> str:
+    arrays = [provenance.arrays_digest(model.samples) for model in (job.original, job.twin) if model is not None]
+    labels = {} if job.data.labels is None else {"labels": job.data.labels}
+    verified = {"recipe": asdict(job.recipe), "data": [*arrays, provenance.arrays_digest(labels)], "task": job.data.task}
+    return fingerprint({"made": _made_key(job), **verified})
+
+
+def _tools(job: _Job) -> dict[str, str]:
+    """The versions of what makes and runs the artifact; raises FaultError `env_missing`."""
+    return {**provenance.tools(job.format), **(provenance.tools(TORCH) if job.trains else {})}
+
+
+def _made(job: _Job) -> Path:
+    """The folder with the artifact's files, unverified, and what is known of them in manifest.json."""
+    folder = job.context.cache / "made" / _made_key(job)
+
+    def make(partial: Path) -> None:
+        started = time.perf_counter()
+        with TemporaryDirectory(dir=partial) as work:
+            model, float_bytes = carry_out(job.stages, job.format, Work(job.source, job.original, job.data, job.context, Path(work)))
+            for name in FILES[job.format]:
+                shutil.copyfile(model.path.with_name(name), partial / name)
+        told = {
+            "notes": model.notes,
+            "told": model.told,
+            "float_size_bytes": float_bytes,
+            "inputs": list(model.samples),
+            "artifact": dump(_artifact(partial, job.format)),
+            "seconds": round(time.perf_counter() - started, 3),
+        }
+        (partial / "manifest.json").write_text(json.dumps(told, indent=1, allow_nan=False))
+
+    cache.once(folder, _is_whole, make)
+    return folder
+
+
 def _make(job: _Job, folder: Path) -> None:
-    """Fills `folder` with the artifact's files and manifest.json."""
-    started = time.perf_counter()
+    """Fills `folder` with the artifact's files and manifest.json, once it is verified."""
     expected = reference(job.original, job.context)
     notes = _compared_with_twin(job, expected)
-    with TemporaryDirectory(dir=folder) as work:
-        path = job.original.write(Path(work) / "original")
-        parameters = inspect.parameters(path, job.original.format)
-        made, baseline_bytes, applied = _apply(job, path)
-        for name in FILES[job.format]:
-            made.with_name(name).rename(folder / name)
+    made_in = _made(job)
+    made = _manifest(made_in)
+    for name in FILES[job.format]:
+        shutil.copyfile(made_in / name, folder / name)
     artifact = _artifact(folder, job.format)
     size_bytes = sum(file.size_bytes for file in artifact.files)
-    outputs = job.context.run_model(folder / FILES[job.format][0], job.format, job.original.samples)
-    checked = verify(expected, outputs, job.labels)
-    notes += applied
-    if job.recipe.steps and size_bytes >= baseline_bytes:
-        notes.append(f"did not get smaller: {baseline_bytes} to {size_bytes} bytes")
-    calibrated = any(technique.needs_data for technique in job.techniques)
+    samples = dict(zip(made["inputs"], job.original.samples.values(), strict=True))
+    outputs = job.context.run_model(folder / FILES[job.format][0], job.format, samples)
+    checked = verify(expected, outputs, job.data.labels)
+    notes += made["notes"]
+    if job.recipe.steps and size_bytes >= made["float_size_bytes"]:
+        notes.append(f"did not get smaller: {made['float_size_bytes']} to {size_bytes} bytes")
+    calibrated = any(stage.technique.needs_data for stage in job.stages)
+    kind = job.original.format
     manifest = {
         "recipe": asdict(job.recipe),
-        "parents": [{"file": job.original.name, "format": job.original.format, "sha256": job.original.sha256}],
+        "parents": [{"file": job.original.name, "format": kind, "sha256": job.original.sha256}],
         "artifact": dump(artifact),
         "size_bytes": size_bytes,
-        "float_size_bytes": baseline_bytes,
-        "shrank": size_bytes < baseline_bytes,
-        "parameters": parameters,
+        "float_size_bytes": made["float_size_bytes"],
+        "shrank": size_bytes < made["float_size_bytes"],
+        "parameters": inspect.parameters(job.original.write(folder / "original"), kind),
         **asdict(checked),
         "calibration_samples": len(next(iter(job.original.calibration.values()))) if calibrated else 0,
         "seed": SEED,
-        "tools": provenance.tools(job.format),
+        "tools": _tools(job),
+        "steps": made["told"],
         "notes": notes,
-        "seconds": round(time.perf_counter() - started, 3),
+        "seconds": made["seconds"],
     }
+    shutil.rmtree(folder / "original")
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, allow_nan=False))
-
-
-def _apply(job: _Job, path: Path) -> tuple[Path, int, list[str]]:
-    """The main file of the result, the size of the float model in the same format, and notes."""
-    work = path.parent.parent
-    notes: list[str] = []
-    with quiet(), _library_errors():
-        np.random.seed(SEED)  # the libraries draw from the global generator, if at all
-        if job.format == "openvino":
-            path = openvino.convert(path, _new_folder(work / "converted"))
-        elif job.format == "tensorrt":
-            fitted = tensorrt_qdq.fit(path, _new_folder(work / "converted"))
-            path, notes = fitted.path, [*fitted.notes]
-        baseline_bytes = sum(path.with_name(name).stat().st_size for name in FILES[job.format])
-        for at, (technique, step) in enumerate(zip(job.techniques, job.recipe.steps, strict=True)):
-            workspace = Workspace(_new_folder(work / f"step-{at}"), job.original.calibration, job.original.batch)
-            applied = technique.apply(path, step.params, workspace)
-            path = applied.path
-            notes += applied.notes
-    return path, baseline_bytes, notes
-
-
-@contextmanager
-def _library_errors() -> Generator[None]:
-    """Makes `convert_fail` of whatever a conversion library raises."""
-    try:
-        yield
-    except (FaultError, OSError, MemoryError):
-        raise
-    except Exception as error:
-        first = next(iter(str(error).splitlines()), "")
-        message = f"{type(error).__name__}: {first}"
-        raise FaultError("convert_fail", message, "try another recipe, or export the model with other settings") from error
-
-
-def _new_folder(path: Path) -> Path:
-    path.mkdir()
-    return path
 
 
 def _compared_with_twin(job: _Job, expected: Arrays) -> list[str]:
@@ -227,8 +235,8 @@ def _compared_with_twin(job: _Job, expected: Arrays) -> list[str]:
     except FaultError:
         return []  # cells of its own format report it
     ours_first, theirs_first = next(iter(expected.values())), next(iter(theirs.values()))
-    if job.labels is not None:
-        ours, original_accuracy = accuracy(ours_first, job.labels), accuracy(theirs_first, job.labels)
+    if job.data.labels is not None:
+        ours, original_accuracy = accuracy(ours_first, job.data.labels), accuracy(theirs_first, job.data.labels)
         if original_accuracy - ours > MAX_ACCURACY_DROP:
             message = f"{job.original.name} has accuracy {ours:.3f}, {job.twin.name} {original_accuracy:.3f}"
             raise FaultError("verification", message, "convert it again, or correct its input layout in the suite", "verify")

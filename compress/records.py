@@ -13,26 +13,48 @@ Arrays = Mapping[str, NDArray[np.generic]]
 
 
 @dataclass(frozen=True, slots=True)
+class TorchSource:
+    """A torch module: the file that defines `factory`, which makes it when called without arguments, and its weights (a state_dict)."""
+
+    file: Path
+    factory: str
+    weights: Path | None
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
-    """A model as its owner has it: the float originals, in one format or both."""
+    """A model as its owner has it: the float originals, in one format or several. Of a torch module `onnx` is what was exported of it."""
 
     model: str
     onnx: Path | None
     tflite: Path | None
+    torch: TorchSource | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Feeds as in Data; `labels` None where there are none."""
+
+    feeds: Arrays
+    labels: NDArray[np.generic] | None
 
 
 @dataclass(frozen=True, slots=True)
 class Data:
     """Samples to verify with and to calibrate with: float32, normalised, in the ONNX layout, samples on axis 0, by input name.
 
-    `labels`: class index per evaluation sample, None where there are none. `transpose`: axes, the sample axis included, that bring an
-    input into the TFLite layout.
+    `labels`: one entry per evaluation sample (the class index, for a classification), None where there are none. `transpose`: axes, the
+    sample axis included, that bring an input into the TFLite layout. `train` is what training steps learn from; every choice that a
+    technique or a search makes (epoch, strength, rank) looks at `held_out`, never at the evaluation samples. `task` is the suite's.
     """
 
     eval_feeds: Arrays
     calib_feeds: Arrays
     labels: NDArray[np.generic] | None
     transpose: Mapping[str, tuple[int, ...]]
+    train: Samples | None = None
+    held_out: Samples | None = None
+    task: str = "none"
 
 
 @dataclass(frozen=True, slots=True)

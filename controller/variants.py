@@ -2,16 +2,17 @@
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.schema import Fault, FaultError
-from compress import onnx_to_tflite, original, recipes
+from compress import onnx_to_tflite, original, training
 from compress.build import Context, Source, Variant, build
 from compress.original import kind_of
+from compress.recipes import Recipe
 from compress.records import NO_COMPILER
 from controller import compile_host, dataset, engine
 from controller.dataset import Dataset
@@ -36,6 +37,7 @@ class Prepared:
 
 def prepare(
     models: Mapping[str, Model],
+    recipes: Mapping[str, Recipe],
     planned: Iterable[PlannedCell],
     cache: Path,
     say: Callable[[str], None],
@@ -46,22 +48,23 @@ def prepare(
     compiler = compile_host.find(compile_hosts) if any(key[2] == "edgetpu" for key in wanted) else NO_COMPILER
     context = Context(cache / "artifacts", run_model, compiler)
     datasets: dict[str, Dataset] = {}
+    sources: dict[str, Source] = {}
     references: dict[tuple[str, str], NDArray[np.float32]] = {}
     faults: dict[Key, Fault] = {}
     variants: dict[Key, Variant] = {}
-    models = dict(models)
     for name, kind in sorted({(key[0], kind_of(key[2])) for key in wanted}):
         try:
             if name not in datasets:
                 datasets[name] = dataset.prepare(name, models[name], cache / "data", say)
-            if kind == "tflite" and models[name].tflite is None and models[name].source.suffix == ".onnx":
-                models[name], datasets[name] = _converted(name, models[name], datasets[name], context, say)
-            references[name, kind] = _reference(_source(name, models[name]), kind, datasets[name], context)
+                sources[name] = _source(name, models[name], datasets[name], context, say)
+            if kind == "tflite" and sources[name].tflite is None and sources[name].onnx is not None:
+                sources[name], datasets[name] = _converted(sources[name], datasets[name], context, say)
+            references[name, kind] = _reference(sources[name], kind, datasets[name], context)
         except FaultError as error:
             faults |= {key: error.fault for key in wanted if (key[0], kind_of(key[2])) == (name, kind)}
             say(f"{name} {kind}: {error.fault.code}: {error}")
     jobs = [key for key in wanted if key not in faults]
-    for key, outcome in engine.run(functools.partial(_build, models, datasets, context), jobs):
+    for key, outcome in engine.run(functools.partial(_build, sources, recipes, datasets, context), jobs):
         if isinstance(outcome, Fault):
             faults[key] = outcome
             say(f"{' '.join(key)}: {outcome.code}: {outcome.message}")
@@ -71,16 +74,21 @@ def prepare(
     return Prepared(datasets, references, variants, faults)
 
 
-def _converted(name: str, model: Model, data: Dataset, context: Context, say: Callable[[str], None]) -> tuple[Model, Dataset]:
-    """The model with a .tflite made from its .onnx, and its data in that one's layout."""
+def _converted(source: Source, data: Dataset, context: Context, say: Callable[[str], None]) -> tuple[Source, Dataset]:
+    """The source with a .tflite made from its .onnx, and its data in that one's layout."""
+    assert source.onnx is not None  # noqa: S101 - for the type checker
+    name = source.model
     say(f"{name}: there is no .tflite, converting the .onnx")
-    made = onnx_to_tflite.convert(name, model.source, data.data, context)
+    made = onnx_to_tflite.convert(name, source.onnx, data.data, context)
     when = f"in {made.seconds:.1f} s" if made.seconds else "in an earlier run"
     say(f"{name}: converted to TFLite {when}, SQNR {made.sqnr_db:.0f} dB against the .onnx")
-    return model.model_copy(update={"tflite": made.path}), dataset.transposed(data, made.transpose)
+    return replace(source, tflite=made.path), dataset.transposed(data, made.transpose)
 
 
-def _source(name: str, model: Model) -> Source:
+def _source(name: str, model: Model, data: Dataset, context: Context, say: Callable[[str], None]) -> Source:
+    if model.torch is not None:
+        say(f"{name}: exporting the torch module to ONNX")
+        return Source(name, training.exported(model.torch, data.data, context.cache), model.tflite, model.torch)
     onnx = model.source if model.source.suffix == ".onnx" else None
     return Source(name, onnx, model.tflite or (None if onnx else model.source))
 
@@ -90,6 +98,8 @@ def _reference(source: Source, kind: str, data: Dataset, context: Context) -> ND
     return np.asarray(next(iter(outputs.values())), dtype=np.float32)
 
 
-def _build(models: Mapping[str, Model], datasets: Mapping[str, Dataset], context: Context, key: Key) -> Variant:
+def _build(
+    sources: Mapping[str, Source], recipes: Mapping[str, Recipe], datasets: Mapping[str, Dataset], context: Context, key: Key
+) -> Variant:
     name, recipe, format_ = key
-    return build(_source(name, models[name]), recipes.get(recipe), format_, datasets[name].data, context)
+    return build(sources[name], recipes[recipe], format_, datasets[name].data, context)

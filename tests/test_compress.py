@@ -30,11 +30,11 @@ def shipped(tmp_path_factory):
     """Every recipe of the example in every format, built once."""
     folder = tmp_path_factory.mktemp("shipped")
     source, data = example()
-    return {(kind, name): build(source, recipes.get(name), kind, data, context(folder)) for kind in FORMATS for name in recipes.NAMES}
+    return {(kind, name): build(source, recipes.get(name), kind, data, context(folder)) for kind in FORMATS for name in recipes.names()}
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-@pytest.mark.parametrize("name", recipes.NAMES)
+@pytest.mark.parametrize("name", recipes.names())
 def test_every_recipe_in_every_format_keeps_the_examples_accuracy(shipped, kind, name):
     """Within one percentage point of the float model, with outputs at least 30 dB above the error."""
     manifest = shipped[kind, name].manifest
@@ -67,7 +67,8 @@ def test_the_manifest_tells_where_an_artifact_comes_from(shipped, kind):
     variant = shipped[kind, "int8"]
     manifest = json.loads((variant.folder / "manifest.json").read_text())
     assert manifest == variant.manifest
-    assert manifest["recipe"] == {"name": "int8", "steps": [{"technique": "int8-static", "params": {}}]}
+    assert manifest["recipe"]["name"] == "int8"
+    assert manifest["recipe"]["steps"] == [{"technique": "int8-static", "params": {}}]
     assert manifest["parents"][0]["sha256"] == shipped["tflite" if kind == "tflite" else "onnx", "fp32"].artifact.sha256
     assert manifest["parameters"] == 61706
     assert manifest["calibration_samples"] == 50

@@ -8,25 +8,25 @@ from typing import Any
 
 from agent.schema import FaultError
 from compress import onnx_model
-from compress.techniques import FILES, Applied, WithoutParameters, Workspace
+from compress.techniques import FILES, Applied, Params, Technique, Workspace
 
 PER_CHANNEL_OPSET = 13  # below it DequantizeLinear has no axis, and onnxruntime writes an invalid model
 DYNAMIC_OPS = ["MatMul", "Gemm"]
 
 
-class OnnxStaticInt8(WithoutParameters):
+class OnnxStaticInt8(Technique[Params]):
     """QDQ, weights int8 per channel and symmetric, activations int8 with ranges from the smallest and largest value seen."""
 
-    def make(self, source: Path, context: Workspace) -> Applied:
+    def apply(self, source: Path, params: Params, context: Workspace) -> Applied:
         """The quantised model; inputs and outputs stay float32."""
         prepared, notes = onnx_model.prepare(source, context.folder, PER_CHANNEL_OPSET)
         return Applied(quantise(prepared, context), notes)
 
 
-class OnnxDynamicInt8(WithoutParameters):
+class OnnxDynamicInt8(Technique[Params]):
     """Weights of MatMul and Gemm in int8, their inputs quantised at run time; convolutions stay float (ConvInteger is slower)."""
 
-    def make(self, source: Path, context: Workspace) -> Applied:
+    def apply(self, source: Path, params: Params, context: Workspace) -> Applied:
         """The quantised model; raises FaultError `unsupported_op` where no MatMul or Gemm has constant weights."""
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
