@@ -92,7 +92,7 @@ def test_options_cross_the_wire(load: Load) -> None:
 
 
 def test_sources_and_recipes_may_be_code_and_files(load: Load, tmp_path: Path) -> None:
-    """A python: source is a file beside the suite, with its factory; a recipe with a slash or .yaml is a file beside the suite; a named one is a name."""
+    """A python: source is a file beside the suite, with its factory; so is a recipe with a slash or .yaml; a named one is a name."""
     read = load(
         "version: 1\nmodels: {m: {source: 'python:nets.small:build', task: 'python:nets.score:top1'}}\nrecipes: [mine.yaml, int8, /r/x]\n"
     )
