@@ -118,6 +118,8 @@ def _job(source: Source, recipe: Recipe, format: str, data: Data, context: Conte
     model = original(source, format, data)
     if any(stage.technique.needs_data for stage in stages) and not model.calibration:
         raise FaultError("bad_data", "there are no calibration samples", "add arrays with the prefix calib_ to the data file")
+    if any(stage.technique.needs_labels for stage in stages) and (data.held_out is None or data.held_out.labels is None):
+        raise FaultError("bad_data", "there are no held-out samples with labels", "add held_ arrays and held_labels to the data file")
     return _Job(source, recipe, format, stages, model, _twin(source, model, data), data, context)
 
 
@@ -139,7 +141,8 @@ def _twin(source: Source, model: Original, data: Data) -> Original | None:
 def _made_key(job: _Job) -> str:
     """What an unverified artifact depends on. Evaluation samples are not among it: no choice looks at them."""
     stages, source, data = job.stages, job.source, job.data
-    learnt = [data.train, data.held_out] if job.trains else []
+    chooses = any(stage.technique.needs_labels for stage in stages)
+    learnt = [data.train, data.held_out] if job.trains else [data.held_out] if chooses else []
     record = {
         "model": [model.sha256 for model in (job.original, job.twin) if model is not None],
         "torch": training.digest(source.torch) if job.trains and source.torch else "",

@@ -55,7 +55,7 @@ def _stages(recipe: Recipe, way: Sequence[str]) -> tuple[Stage, ...]:
             before = stages[-1].step.technique
             raise _refusal(recipe, f"{step.technique} works on a float model and cannot follow {before}", f"let {before} be the last step")
         at = way.index(technique.format)
-        stages.append(Stage(technique, technique.check(step.params), step))
+        stages.append(Stage(technique, _params(recipe, technique, step), step))
     return tuple(stages)
 
 
@@ -70,6 +70,14 @@ def _implementation(recipe: Recipe, step: Step, way: Sequence[str], at: int) -> 
     formats = sorted({one.format for one in named})
     message = f"{step.technique} works on {' or '.join(formats) or 'nothing'}, which the way over {', '.join(way[at:])} does not have"
     raise _refusal(recipe, message, f"leave the step out, or use {_untrained(way)}")
+
+
+def _params(recipe: Recipe, technique: Technique[Any], step: Step) -> Params:
+    """The step's parameters, which another format's technique of that name may know and this one not."""
+    try:
+        return technique.check(step.params)
+    except ValueError as error:
+        raise _refusal(recipe, f"for {technique.format}, {error}", "leave the parameter out, or the format") from None
 
 
 def _untrained(way: Sequence[str]) -> str:

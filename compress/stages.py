@@ -128,7 +128,7 @@ def _bring(model: Model, format: str, work: Work) -> None:  # noqa: A002
 
 def _apply(stage: Stage, model: Model, work: Work) -> None:
     folder = new_folder(work.folder / f"step-{sum(1 for _ in work.folder.glob('step-*'))}")
-    applied = stage.technique.apply(model.path, stage.params, Workspace(folder, model.calibration, model.batch))
+    applied = stage.technique.apply(model.path, stage.params, Workspace(folder, model.calibration, model.batch, work.data.held_out))
     model.path = applied.path
     model.notes += applied.notes
     if applied.told:

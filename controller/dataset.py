@@ -91,11 +91,8 @@ def _fed(array: NDArray[Any]) -> str:
 
 def _learning(arrays: Mapping[str, NDArray[Any]], feeds: Mapping[str, Feed], name: str) -> dict[str, Samples | None]:
     """The training samples and those held out from them: the held_ arrays, or else a seeded tenth of the train_ ones."""
-    train = _part(arrays, "train_", feeds, name)
-    if train is None:
-        return {"train": None, "held_out": None}
-    held_out = _part(arrays, "held_", feeds, name)
-    if held_out is None:
+    train, held_out = _part(arrays, "train_", feeds, name), _part(arrays, "held_", feeds, name)
+    if train is not None and held_out is None:
         count = len(next(iter(train.feeds.values())))
         order = np.random.default_rng(RANDOM_SEED).permutation(count)
         held_out, train = _rows(train, order[: count // HELD_OUT_PART]), _rows(train, order[count // HELD_OUT_PART :])

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from agent.schema import FaultError
+from compress.records import Samples
 
 if TYPE_CHECKING:
     from torch import nn
@@ -60,12 +61,13 @@ class Workspace:
     """Where a technique works: an empty folder for its result, and calibration samples in the layout of the model it is given.
 
     `calibration`: float32 by the model's own input names, samples on axis 0, all of the same number, none without data.
-    `batch`: how many samples the model takes at once.
+    `batch`: how many samples the model takes at once. `held_out`: what a technique that needs labels chooses by, in the ONNX layout.
     """
 
     folder: Path
     calibration: Mapping[str, NDArray[np.generic]]
     batch: int = 1
+    held_out: Samples | None = None
 
     def batches(self) -> Iterator[dict[str, NDArray[np.generic]]]:
         """The calibration samples as feeds of one inference each; an incomplete last batch is left out."""
@@ -95,13 +97,15 @@ class Technique(Generic[P]):
     """Makes a model smaller or faster: takes a model in `format` and gives one in the same format.
 
     `stays_float`: what it gives is a float model still, which other techniques and conversions to another format may follow; others
-    quantise, and only work on the format that is asked for. `strength`: which parameter a budget turns, if any.
+    quantise, and only work on the format that is asked for. `needs_labels`: of held-out samples. `strength`: which parameter a budget
+    turns, if any.
     """
 
     name: str
     format: str
     params: type[P] = Params  # type: ignore[assignment]
     needs_data: bool = False
+    needs_labels: bool = False
     stays_float: bool = False
     strength: str = ""
 
