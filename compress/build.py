@@ -13,16 +13,19 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from agent.schema import Artifact, Fault, FaultError, ModelFile, SchemaError, decode, dump, fingerprint, load
-from compress import cache, edgetpu, inspect, pipeline, provenance, training
+from compress import cache, edgetpu, pipeline, provenance, training
 from compress.original import Original, kind_of, original, reference
 from compress.pipeline import Stage
 from compress.recipes import Recipe
 from compress.records import Arrays, Context, Data, Source, Variant
 from compress.stages import SEED, Work, carry_out
 from compress.techniques import FILES, TORCH, TrainingTechnique
-from compress.verify import MAX_ACCURACY_DROP, accuracy, drift, verify
+from compress.verify import MAX_ACCURACY_DROP, Verification, accuracy, drift, verify
 
 __all__ = ["Context", "Data", "Source", "Variant", "build"]
+
+COSTS = ("parameters", "macs", "sparsity")
+GROW = ("tensorrt",)
 
 SAME_MODEL_SQNR_DB = 20.0
 """Below this a .tflite is said to differ from the .onnx it came with."""
@@ -181,6 +184,7 @@ def _made(job: _Job) -> Path:
             "notes": model.notes,
             "told": model.told,
             "float_size_bytes": float_bytes,
+            **asdict(model.cost),
             "inputs": list(model.samples),
             "artifact": dump(_artifact(partial, job.format)),
             "seconds": round(time.perf_counter() - started, 3),
@@ -205,28 +209,43 @@ def _make(job: _Job, folder: Path) -> None:
     outputs = job.context.run_model(folder / FILES[job.format][0], job.format, samples)
     checked = verify(expected, outputs, job.data.labels)
     notes += made["notes"]
-    if job.recipe.steps and size_bytes >= made["float_size_bytes"]:
-        notes.append(f"did not get smaller: {made['float_size_bytes']} to {size_bytes} bytes")
+    refusal = _refusal(job, size_bytes, made["float_size_bytes"], checked)
     calibrated = any(stage.technique.needs_data for stage in job.stages)
-    kind = job.original.format
     manifest = {
         "recipe": asdict(job.recipe),
-        "parents": [{"file": job.original.name, "format": kind, "sha256": job.original.sha256}],
+        "parents": [{"file": job.original.name, "format": job.original.format, "sha256": job.original.sha256}],
         "artifact": dump(artifact),
         "size_bytes": size_bytes,
         "float_size_bytes": made["float_size_bytes"],
         "shrank": size_bytes < made["float_size_bytes"],
-        "parameters": inspect.parameters(job.original.write(folder / "original"), kind),
+        **{name: made[name] for name in COSTS},
         **asdict(checked),
         "calibration_samples": len(next(iter(job.original.calibration.values()))) if calibrated else 0,
         "seed": SEED,
         "tools": _tools(job),
         "steps": made["told"],
+        "refusal": refusal and dump(refusal),
         "notes": notes,
         "seconds": made["seconds"],
     }
-    shutil.rmtree(folder / "original")
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, allow_nan=False))
+
+
+def _refusal(job: _Job, size_bytes: int, float_bytes: int, checked: Verification) -> Fault | None:
+    """Why the artifact is not shipped unless it is asked for: it did not shrink, or it lost more than the recipe allows.
+
+    A file for TensorRT keeps float weights beside its Q/DQ layers: what shrinks is the engine that the device builds of it.
+    """
+    name, floor_pp = job.recipe.name, job.recipe.floor_pp
+    if job.recipe.steps and size_bytes >= float_bytes and job.format not in GROW:
+        return Fault("verification", "verify", f"{name} did not make it smaller: {float_bytes} to {size_bytes} bytes", "leave it out")
+    if floor_pp is None or checked.accuracy is None or checked.reference_accuracy is None:
+        return None
+    drop_pp = 100 * (checked.reference_accuracy - checked.accuracy)
+    if drop_pp <= floor_pp:
+        return None
+    message = f"{name} loses {drop_pp:.2f} points, its floor is {floor_pp:g}: {checked.reference_accuracy:.4f} to {checked.accuracy:.4f}"
+    return Fault("accuracy_floor", "verify", message, "lower its strength, train longer, or raise accuracy_drop_pp of the recipe")
 
 
 def _compared_with_twin(job: _Job, expected: Arrays) -> list[str]:

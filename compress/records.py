@@ -3,11 +3,12 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.schema import Artifact, Fault
+from agent.schema import Artifact, Fault, load
 
 Arrays = Mapping[str, NDArray[np.generic]]
 
@@ -103,4 +104,10 @@ class Variant:
 
     artifact: Artifact
     folder: Path
-    manifest: Mapping[str, object]
+    manifest: Mapping[str, Any]
+
+    @property
+    def refusal(self) -> Fault | None:
+        """Why it should not be shipped: it did not shrink, or lost more than its recipe allows."""
+        told = self.manifest.get("refusal")
+        return None if told is None else load(Fault, told)

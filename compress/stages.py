@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from agent.schema import FaultError
-from compress import inspect, onnx_model, onnx_to_tflite, training
+from compress import cost, inspect, onnx_model, onnx_to_tflite, training
+from compress.cost import Cost
+from compress.feeds import batch
 from compress.original import Original, fed, kind_of
 from compress.pipeline import Stage
 from compress.quiet import quiet
@@ -21,15 +23,23 @@ SEED = 0
 """Of numpy's global generator while a recipe is applied, and of what trains unless a step says otherwise."""
 
 
+COUNTED = ("onnx", "tflite")
+"""The formats whose float models can be weighed."""
+
+
 @dataclass(slots=True)
 class Model:
-    """A model on its way: `path` is its main file, in `format`; `samples` and `calibration` as it is fed, `batch` at a time."""
+    """A model on its way: `path` is its main file, in `format`; `samples` and `calibration` as it is fed, `batch` at a time.
+
+    `cost` is that of the float model, before anything quantised it.
+    """
 
     path: Path
     format: str
     samples: Arrays
     calibration: Arrays
     batch: int
+    cost: Cost
     notes: list[str] = field(default_factory=list[str])
     told: dict[str, object] = field(default_factory=dict[str, object])
 
@@ -72,7 +82,8 @@ def size_bytes(path: Path, format: str) -> int:  # noqa: A002
 
 
 def _given(original: Original, folder: Path) -> Model:
-    return Model(original.write(folder), original.format, original.samples, original.calibration, original.batch)
+    path = original.write(folder)
+    return Model(path, original.format, original.samples, original.calibration, original.batch, cost.of(path, original.format))
 
 
 def _beginning(first: str, plain: Model, work: Work) -> Model:
@@ -90,7 +101,7 @@ def _beginning(first: str, plain: Model, work: Work) -> Model:
 def _read(path: Path, format: str, work: Work) -> Model:  # noqa: A002
     specs = inspect.inputs(path, format)
     samples, calibration = fed(specs, format, work.data)
-    return Model(path, format, samples, calibration, max([1, *(spec.shape[0] for spec in specs if spec.shape)]))
+    return Model(path, format, samples, calibration, batch(specs), cost.of(path, format))
 
 
 def _trained(stages: Sequence[Stage], work: Work) -> Model:
@@ -131,6 +142,8 @@ def _apply(stage: Stage, model: Model, work: Work) -> None:
     applied = stage.technique.apply(model.path, stage.params, Workspace(folder, model.calibration, model.batch, work.data.held_out))
     model.path = applied.path
     model.notes += applied.notes
+    if stage.technique.stays_float and model.format in COUNTED:
+        model.cost = cost.of(model.path, model.format)
     if applied.told:
         model.told[stage.step.technique] = dict(applied.told)
 

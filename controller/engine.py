@@ -13,13 +13,13 @@ J = TypeVar("J")
 R = TypeVar("R")
 
 
-def run(work: Callable[[J], R], jobs: Sequence[J]) -> Iterator[tuple[J, R | Fault]]:
+def run(work: Callable[[J], R], jobs: Sequence[J], workers: int = WORKERS) -> Iterator[tuple[J, R | Fault]]:
     """Yield each job with its result, or its fault, as they come; exceptions of `work` other than FaultError are raised.
 
     `work` and the jobs must be picklable. A job whose process died gets a second try alone, then the fault `crash`.
     """
     suspects: list[J] = []
-    with _pool(min(WORKERS, len(jobs) or 1)) as pool:
+    with _pool(min(workers, len(jobs) or 1)) as pool:
         futures: dict[Future[R | Fault], J] = {pool.submit(_guarded, work, job): job for job in jobs}
         try:
             for future in as_completed(futures):

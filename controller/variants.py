@@ -18,7 +18,6 @@ from controller import compile_host, dataset, engine
 from controller.dataset import Dataset
 from controller.inventory import Device
 from controller.outputs import References
-from controller.plan import PlannedCell
 from controller.reference import run_model
 from controller.suite import Model
 
@@ -38,13 +37,19 @@ class Prepared:
 def prepare(
     models: Mapping[str, Model],
     recipes: Mapping[str, Recipe],
-    planned: Iterable[PlannedCell],
+    asked: Iterable[Key],
     cache: Path,
     say: Callable[[str], None],
     compile_hosts: Sequence[Device] = (),
+    *,
+    jobs: int = engine.WORKERS,
+    keep_all: bool = False,
 ) -> Prepared:
-    """Make what the planned cells need; `say` hears of each artifact as it is ready. `compile_hosts` may have edgetpu_compiler."""
-    wanted = sorted({(cell.model, cell.recipe, cell.format) for cell in planned if cell.fault is None})
+    """Make what is asked for; `say` hears of each artifact as it is ready. `compile_hosts` may have edgetpu_compiler.
+
+    An artifact that did not shrink, or that lost more than its recipe allows, is a fault unless `keep_all`.
+    """
+    wanted = sorted(set(asked))
     compiler = compile_host.find(compile_hosts) if any(key[2] == "edgetpu" for key in wanted) else NO_COMPILER
     context = Context(cache / "artifacts", run_model, compiler)
     datasets: dict[str, Dataset] = {}
@@ -62,16 +67,22 @@ def prepare(
             references[name, kind] = _reference(sources[name], kind, datasets[name], context)
         except FaultError as error:
             faults |= {key: error.fault for key in wanted if (key[0], kind_of(key[2])) == (name, kind)}
-            say(f"{name} {kind}: {error.fault.code}: {error}")
-    jobs = [key for key in wanted if key not in faults]
-    for key, outcome in engine.run(functools.partial(_build, sources, recipes, datasets, context), jobs):
+            say(f"{name} {kind}: {_told(error.fault)}")
+    possible = [key for key in wanted if key not in faults]
+    for key, outcome in engine.run(functools.partial(_build, sources, recipes, datasets, context), possible, jobs):
+        if isinstance(outcome, Variant) and not keep_all:
+            outcome = outcome.refusal or outcome
         if isinstance(outcome, Fault):
             faults[key] = outcome
-            say(f"{' '.join(key)}: {outcome.code}: {outcome.message}")
+            say(f"{' '.join(key)}: {_told(outcome)}")
         else:
             variants[key] = outcome
             say(f"{' '.join(key)}: {sum(file.size_bytes for file in outcome.artifact.files):,} bytes")
     return Prepared(datasets, references, variants, faults)
+
+
+def _told(fault: Fault) -> str:
+    return f"{fault.code}: {fault.message}" + (f"; {fault.next}" if fault.next else "")
 
 
 def _converted(source: Source, data: Dataset, context: Context, say: Callable[[str], None]) -> tuple[Source, Dataset]:

@@ -433,7 +433,9 @@ def test_a_run_compiles_what_its_edge_tpu_cells_need(tmp_path, install, monkeypa
     models = {"small": Model.model_construct(source=write_onnx(tmp_path / "m.onnx"), tflite=write_tflite(tmp_path / "m.tflite"), data=None)}
     cell = PlannedCell("coral", "small", "int8", "edgetpu", "edgetpu", {}, Workload("single_stream", {}), None)
     said = []
-    prepared = variants.prepare(models, {cell.recipe: recipes.get(cell.recipe)}, [cell], tmp_path / "work", said.append)
+    prepared = variants.prepare(
+        models, {cell.recipe: recipes.get(cell.recipe)}, [(cell.model, cell.recipe, cell.format)], tmp_path / "work", said.append
+    )
     assert prepared.faults == {}
     assert prepared.variants["small", "int8", "edgetpu"].manifest["edgetpu"]["operations_on_edgetpu"] == 4
     assert prepared.datasets["small"].feeds["edgetpu"] == prepared.datasets["small"].feeds["tflite"]
