@@ -4,41 +4,30 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 import torch
-from compress_models import EXAMPLE, MEAN, STD, TO_NHWC, context
-from onnx import numpy_helper
+from compress_models import EXAMPLE, context
+from torch_models import LENET, fashion, lenet_source
 
 from agent.schema import FaultError
 from compress import training
 from compress.build import Source, build
 from compress.recipes import Recipe, Step
-from compress.records import Data, Samples, TorchSource
+from compress.records import Data, TorchSource
 
-LENET = Path(__file__).parent / "torch_sources" / "lenet.py"
 FINE_TUNED = Recipe("tuned-int8", (Step("fine-tune", {"epochs": 1}), Step("int8-static")))
 
 
 @pytest.fixture(scope="module")
 def lenet(tmp_path_factory: pytest.TempPathFactory) -> TorchSource:
     """The example's network as a torch module with the example's weights."""
-    weights = tmp_path_factory.mktemp("weights") / "lenet.pt"
-    graph = onnx.load(EXAMPLE / "model.onnx").graph
-    torch.save({tensor.name: torch.tensor(numpy_helper.to_array(tensor)) for tensor in graph.initializer}, weights)
-    return TorchSource(LENET, "LeNet5", weights)
+    return lenet_source(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(scope="module")
 def data() -> Data:
     """The example's data, little of it."""
-    with np.load(EXAMPLE / "data.npz", allow_pickle=False) as arrays:
-        part = {name: ({"image": ((arrays[f"{name}_image"] / 255 - MEAN) / STD).astype(np.float32)}) for name in ("eval", "calib", "train")}
-        labels = {name: arrays[f"{name}_labels"].astype(np.int64) for name in ("eval", "train")}
-    train = Samples({"image": part["train"]["image"][:1500]}, labels["train"][:1500])
-    held_out = Samples({"image": part["train"]["image"][1500:2000]}, labels["train"][1500:2000])
-    feeds = {"image": part["eval"]["image"][:200]}, {"image": part["calib"]["image"][:50]}
-    return Data(*feeds, labels["eval"][:200], {"image": TO_NHWC}, train, held_out, "classification")
+    return fashion()
 
 
 @pytest.fixture
