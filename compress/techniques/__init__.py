@@ -36,10 +36,12 @@ TORCH = "torch"
 """The format of techniques that work on a torch module: those that need training data, and what goes better with it."""
 
 MODULES = (
+    "deep_coding",
     "edgetpu_int8",
     "onnx_float16",
     "onnx_int8",
     "openvino",
+    "share_weights",
     "tensorrt_qdq",
     "tflite_float16",
     "tflite_int8",
