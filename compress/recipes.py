@@ -12,12 +12,29 @@ from typing import Any, cast
 SHIPPED = Path(__file__).with_name("recipes.yaml")
 
 
+QUANTITIES = ("size_bytes", "parameters", "macs", "latency_ms", "accuracy_drop_pp")
+"""What a target may bound: of the artifact's files, of the float model before it is quantised, of an inference on a device, of the task."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A budget for a step, which then finds its own strength: at most `limit` of a quantity, a latency on the device of that name."""
+
+    quantity: str
+    limit: float
+    device: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.quantity} <= {self.limit:g}" + (f" on {self.device}" if self.device else "")
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One technique, by its name in `compress.techniques`, with its parameters."""
+    """One technique, by its name in `compress.techniques`, with its parameters; `target` in place of its strength."""
 
     technique: str
     params: Mapping[str, object] = field(default_factory=dict[str, object])
+    target: Target | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +70,37 @@ def step(document: object) -> Step:
     named = [technique for technique in implementations() if technique.name == name]
     if not named:
         raise ValueError(f"no technique is called {name!r}; {_nearest(name, {technique.name for technique in implementations()})}")
+    target = _target(values.pop("target")) if "target" in values else None
     faults: list[str] = []
     for technique in named:
         try:
-            technique.check(values)
-            return Step(name, values)
+            technique.check(values if target is None else _with_any_strength(technique.strength, name, values))
+            return Step(name, values, target)
         except ValueError as error:
             faults.append(str(error))
     raise ValueError(faults[0])
+
+
+def _target(document: object) -> Target:
+    form = f"target: one of {', '.join(QUANTITIES)} with its limit, such as {{size_bytes: 20000}}, or {{latency_ms: 5, device: NAME}}"
+    if not isinstance(document, Mapping):
+        raise ValueError(form)
+    values = dict(cast(Mapping[str, object], document))
+    device = values.pop("device", "")
+    quantity, limit = values.popitem() if len(values) == 1 else ("", None)
+    numeric = isinstance(limit, int | float) and not isinstance(limit, bool) and limit > 0
+    if quantity not in QUANTITIES or not numeric or not isinstance(device, str) or bool(device) != (quantity == "latency_ms"):
+        raise ValueError(form)
+    return Target(quantity, float(cast(float, limit)), device)
+
+
+def _with_any_strength(strength: str, name: str, values: Mapping[str, object]) -> Mapping[str, object]:
+    """The parameters as they may be once the target has been turned into a strength."""
+    if not strength:
+        raise ValueError(f"{name} has no strength that a target could turn")
+    if strength in values:
+        raise ValueError(f"{name}: give {strength} or a target, not both")
+    return {**values, strength: 0.5}
 
 
 def names() -> tuple[str, ...]:

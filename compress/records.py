@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.schema import Artifact, Fault, load
+from agent.schema import Artifact, Fault, FaultError, load
 
 Arrays = Mapping[str, NDArray[np.generic]]
 
@@ -85,17 +85,24 @@ NO_COMPILER = Fault(
 )
 
 
+def no_device(path: Path, format: str, device: str) -> float:  # noqa: A002, ARG001
+    """Raises FaultError `unreachable`: nobody to measure on."""
+    raise FaultError("unreachable", f"there is no device {device} to measure {path.name} on", "name one of inventory.yaml", "compress")
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What the caller supplies: a folder to keep results in, and ways to run a model and to compile one for the Edge TPU.
 
     `run_model(main file, format, feeds in its layout)` gives the outputs in the model's order, samples on axis 0; may raise FaultError.
-    `edgetpu_compiler` may be the reason why there is none. All is picklable where builds run in other processes.
+    `edgetpu_compiler` may be the reason why there is none. `latency_ms(main file, format, device)` measures on a device of the inventory.
+    All is picklable where builds run in other processes.
     """
 
     cache: Path
     run_model: Callable[[Path, str, Arrays], Arrays]
     edgetpu_compiler: Compiler | Fault = NO_COMPILER
+    latency_ms: Callable[[Path, str, str], float] = no_device
 
 
 @dataclass(frozen=True, slots=True)
