@@ -132,7 +132,7 @@ def _make(job: Job, found: list[str], folder: Path) -> None:
     notes = _compared_with_twin(job, expected)
     made_in = making.made(job)
     made = making.manifest(made_in)
-    for name in FILES[job.format]:
+    for name in [*FILES[job.format], *made["extras"]]:
         shutil.copyfile(made_in / name, folder / name)
     artifact = making.artifact(folder, job.format)
     size_bytes = sum(file.size_bytes for file in artifact.files)

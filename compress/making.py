@@ -98,9 +98,12 @@ def made(job: Job) -> Path:
             model, float_bytes = carry_out(job.stages, job.format, Work(job.source, job.original, job.data, job.context, Path(work)))
             for name in FILES[job.format]:
                 shutil.copyfile(model.path.with_name(name), partial / name)
+            for extra in model.extras:
+                shutil.copyfile(extra, partial / extra.name)
         told = {
             "notes": model.notes,
             "told": model.told,
+            "extras": [extra.name for extra in model.extras],
             "float_size_bytes": float_bytes,
             **asdict(model.cost),
             "inputs": list(model.samples),

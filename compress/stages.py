@@ -42,6 +42,7 @@ class Model:
     cost: Cost
     notes: list[str] = field(default_factory=list[str])
     told: dict[str, object] = field(default_factory=dict[str, object])
+    extras: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +142,7 @@ def _apply(stage: Stage, model: Model, work: Work) -> None:
     folder = new_folder(work.folder / f"step-{sum(1 for _ in work.folder.glob('step-*'))}")
     applied = stage.technique.apply(model.path, stage.params, Workspace(folder, model.calibration, model.batch, work.data.held_out))
     model.path = applied.path
+    model.extras = applied.extras
     model.notes += applied.notes
     if stage.technique.stays_float and model.format in COUNTED:
         model.cost = cost.of(model.path, model.format)

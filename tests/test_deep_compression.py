@@ -89,6 +89,7 @@ def test_an_onnx_model_is_coded_without_training(tmp_path: Path) -> None:
     source, data = example()
     made = build(source, CODED, "onnx", data, context(tmp_path))
     told = made.manifest["steps"]["deep-coding"]
+    assert (made.folder / told["file"]).stat().st_size == told["file_bytes"]
     assert 7 < told["ratio_of_file"] < 10
     assert told["ratio_of_weights"] == pytest.approx(4 * 61_706 / told["weights_bytes"], abs=0.01)
     assert told["weights_bytes"] + told["graph_bytes"] < told["file_bytes"] < told["weights_bytes"] + told["graph_bytes"] + 20

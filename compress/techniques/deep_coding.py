@@ -56,7 +56,7 @@ class DeepCoding(Technique[DeepCodingParams]):
         (context.folder / CODED).write_bytes(file.content)
         target = context.folder / FILES["onnx"][0]
         onnx_model.save(coding.decode((context.folder / CODED).read_bytes(), CODED), target)
-        return Applied(target, told=_told(file, shared, source.stat().st_size))
+        return Applied(target, told=_told(file, shared, source.stat().st_size), extras=(context.folder / CODED,))
 
 
 def _shared(model: "onnx.ModelProto", params: DeepCodingParams) -> dict[str, "Shared"]:
