@@ -41,6 +41,7 @@ MODULES = (
     "onnx_float16",
     "onnx_int8",
     "openvino",
+    "prune",
     "share_weights",
     "tensorrt_qdq",
     "tflite_float16",
