@@ -38,6 +38,7 @@ TORCH = "torch"
 MODULES = (
     "deep_coding",
     "edgetpu_int8",
+    "lowrank",
     "onnx_float16",
     "onnx_int8",
     "openvino",
