@@ -43,6 +43,7 @@ MODULES = (
     "onnx_int8",
     "openvino",
     "prune",
+    "qat",
     "share_weights",
     "tensorrt_qdq",
     "tflite_float16",
