@@ -45,6 +45,7 @@ MODULES = (
     "prune",
     "qat",
     "share_weights",
+    "sparsify",
     "tensorrt_qdq",
     "tflite_float16",
     "tflite_int8",

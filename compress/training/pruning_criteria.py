@@ -37,13 +37,6 @@ class Evidence:
         """Samples without labels."""
         return head(self.session.calibration, self.samples)
 
-    def gradients(self, samples: int, size: int) -> Iterator[None]:
-        """Leaves the gradients of the task's loss in the parameters, of `size` training samples at a time."""
-        for batch in head(self.session.train, samples).batches(size):
-            self.model.zero_grad()
-            self.session.loss(first(self.model(*batch.inputs)), batch).backward()
-            yield
-
 
 def scores(criterion: str, model: nn.Module, layers: Sequence[Layer], inputs: Inputs, session: Session, samples: int) -> Scores:
     """The importance of every unit of the layers, by layer: float [units], of mean 1 within a layer unless it is comparable as it is.
@@ -90,29 +83,42 @@ def _taylor(seen: Evidence) -> Score:
     """The sum over batches of |the sum over a channel's weights of weight x gradient|: the loss that it is worth."""
     scorer: Any = importance.GroupTaylorImportance(normalizer=NONE, multivariable=True)
     sums = {id(group): torch.zeros(len(group[0].idxs)) for group in seen.coupled}
-    for _ in seen.gradients(seen.samples, BATCH):
+    for _ in gradients(seen.model, seen.session, head(seen.session.train, seen.samples), BATCH):
         for group in seen.coupled:
             sums[id(group)] += scorer(group)
-    return lambda group: _told(sums[id(group)], "taylor")
+    return lambda group: informative(sums[id(group)], "taylor")
 
 
 def _hessian(seen: Evidence) -> Score:
-    """Weight squared x the diagonal of the Fisher information: the mean of single samples' squared gradients.
-
-    torch-pruning's own accumulation of them keeps the last sample's only.
-    """
-    squares = {one: torch.zeros_like(one) for one in seen.model.parameters()}
-    for _ in seen.gradients(min(seen.samples, FISHER_SAMPLES), 1):
-        for one, square in squares.items():
-            if one.grad is not None:
-                square += one.grad**2
-    for one, square in squares.items():
+    """Weight squared x the diagonal of the Fisher information; torch-pruning's own sum of gradients keeps the last sample's only."""
+    for one, square in squared_gradients(seen.model, seen.session, min(seen.samples, FISHER_SAMPLES)).items():
         one.grad = square
     scorer: Any = importance.GroupHessianImportance(normalizer=NONE)
-    return lambda group: _told(scorer(group), "hessian")
+    return lambda group: informative(scorer(group), "hessian")
 
 
-def _told(score: Tensor, criterion: str) -> Tensor:
+def squared_gradients(model: nn.Module, session: Session, samples: int) -> dict[nn.Parameter, Tensor]:
+    """The diagonal of the empirical Fisher information by parameter: the mean of single training samples' squared gradients."""
+    squares = {one: torch.zeros_like(one) for one in model.parameters()}
+    split = head(session.train, samples)
+    for _ in gradients(model.eval(), session, split, 1):
+        for one, square in squares.items():
+            if one.grad is not None:
+                square += one.grad**2 / len(split)
+    model.zero_grad()
+    return squares
+
+
+def gradients(model: nn.Module, session: Session, split: Split, size: int) -> Iterator[None]:
+    """Leaves the gradients of the task's loss in the parameters, of `size` samples at a time."""
+    for batch in split.batches(size):
+        model.zero_grad()
+        session.loss(first(model(*batch.inputs)), batch).backward()
+        yield
+
+
+def informative(score: Tensor, criterion: str) -> Tensor:
+    """The same score; raises FaultError `bad_data` where it is zero everywhere."""
     if not score.any():
         message = f"{criterion} is zero everywhere: there are no labels, and the model is what it is to imitate"
         raise FaultError("bad_data", message, "give train_ labels, or use a criterion of weights or activations", "compress")
