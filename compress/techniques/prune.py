@@ -50,7 +50,7 @@ class PruneParams(Params):
     iterations: Annotated[int, Field(ge=1, le=100)] = 1
     """In how many cuts; between two of them it is trained for `epochs_between`, and what is important is found anew."""
     epochs_between: Epochs = 1
-    epochs: Epochs = 6
+    epochs: Epochs = 10
     """Of fine-tuning after the last cut."""
     learning_rate: LearningRate = 1e-3
     samples: Annotated[int, Field(ge=1)] = 1024
