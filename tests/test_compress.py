@@ -69,7 +69,7 @@ def test_the_manifest_tells_where_an_artifact_comes_from(shipped, kind):
     manifest = json.loads((variant.folder / "manifest.json").read_text())
     assert manifest == variant.manifest
     assert manifest["recipe"]["name"] == "int8"
-    assert manifest["recipe"]["steps"] == [{"technique": "int8-static", "params": {}}]
+    assert [step["technique"] for step in manifest["recipe"]["steps"]] == ["int8-static"]
     assert manifest["parents"][0]["sha256"] == shipped["tflite" if kind == "tflite" else "onnx", "fp32"].artifact.sha256
     assert manifest["parameters"] == 61706
     assert manifest["calibration_samples"] == 50

@@ -27,6 +27,7 @@ Weights = Annotated[Path | None, typer.Option("--weights", help="Of a python: MO
 Task = Annotated[str | None, typer.Option("--task", help="What the outputs mean (default classification where there are labels).")]
 Out = Annotated[Path, typer.Option("--output", "-o", help="The folder that gets MODEL/RECIPE/FORMAT with the files and manifest.json.")]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, max=256, help="How many processes work at once.")]
+Where = Annotated[str, typer.Option("--engine", help="local, or dask://host:port: the workers of a Dask cluster.")]
 KeepAll = Annotated[bool, typer.Option("--keep-all", help="Write artifacts too that did not shrink or lost more than their recipe allows.")]
 COLUMNS = ("model", "recipe", "format", "bytes", "", "weights", "zeros", "MACs", "accuracy (pp)", "SQNR")
 UNITS = (("G", 1e9), ("M", 1e6), ("k", 1e3))
@@ -54,6 +55,7 @@ def compress(
     task: Task = None,
     output: Out = Path("artifacts"),
     jobs: Jobs = 2,
+    where: Where = "local",
     keep_all: KeepAll = False,
     json: options.Json = False,
 ) -> int:
@@ -61,14 +63,15 @@ def compress(
 
     Each artifact is run on the model's data and compared with the float model before it is written.
     """
-    from controller import plan, variants
+    from controller import engine, plan, variants
     from controller.errors import ExitCode
     from controller.laptop import cache_folder
 
+    chosen = engine.choose(where, jobs)
     suite = _suite(target, recipe, {"data": data, "tflite": tflite, "weights": weights, "task": task})
     recipes = plan.recipes_of(suite)
     asked = [(name, one, kind) for name in suite.models for one in recipes for kind in _formats(suite, name, format_)]
-    made = variants.prepare(suite.models, recipes, asked, cache_folder(), stderr_text, jobs=jobs, keep_all=keep_all)
+    made = variants.prepare(suite.models, recipes, asked, cache_folder(), stderr_text, engine=chosen, keep_all=keep_all)
     found = {key: made.variants[key] for key in asked if key in made.variants}
     for (name, one, kind), variant in found.items():
         _write(variant, output / name / one / kind)
