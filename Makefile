@@ -26,10 +26,11 @@ format: $(DEV_STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(DEV_STAMP) ## takes minutes; writes benchmarks/RESULTS.md
+bench: $(DEV_STAMP) ## takes minutes, compression hours (Debian's dataset-fashion-mnist); writes benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks.fidelity
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.summary
+	$(BIN)/python -m benchmarks.compression
 
 lab: ## two emulated arm64 boards (docs/LAB.md); as root, minutes when it builds them for the first time
 	PYTHON="$(PYTHON)" tests/lab/lab up
