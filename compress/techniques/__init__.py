@@ -36,7 +36,9 @@ TORCH = "torch"
 """The format of techniques that work on a torch module: those that need training data, and what goes better with it."""
 
 MODULES = (
+    "compact",
     "deep_coding",
+    "distill",
     "edgetpu_int8",
     "lowrank",
     "onnx_float16",

@@ -7,6 +7,7 @@ import json
 import sys
 import traceback
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -37,9 +38,10 @@ def _run(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
     np.random.seed(session.SEED)
     torch.set_num_threads(1)  # the sums of several threads are not the same each time
     file = Path(job["file"])
-    model = _module(file, job["factory"], Path(job["weights"]) if job["weights"] else None)
+    code, model = _module(file, job["factory"], Path(job["weights"]) if job["weights"] else None)
     parts = {name: _samples(folder / f"{name}.npz") for name in ("train", "held_out", "calibration")}
     here = session.Session(model, job["task"], **parts)
+    here.code = code
     for step in job["steps"]:
         technique: Any = find(step["technique"], TORCH)
         here.step = step["technique"]
@@ -53,8 +55,8 @@ def _run(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
     return {"notes": here.notes, "told": here.told}
 
 
-def _module(file: Path, factory: str, weights: Path | None) -> Any:
-    """The module that `factory` of the file makes, with its weights; modules beside the file can be imported by it."""
+def _module(file: Path, factory: str, weights: Path | None) -> tuple[ModuleType, Any]:
+    """The file's code, and what its `factory` makes, with its weights; modules beside the file can be imported by it."""
     import torch
 
     sys.path.append(str(file.parent))
@@ -68,7 +70,7 @@ def _module(file: Path, factory: str, weights: Path | None) -> Any:
         model = getattr(code, factory)()
         if weights is not None:
             model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-        return model.eval()
+        return code, model.eval()
     except Exception as error:
         traceback.print_exc()
         message = f"{file.name}: {factory}() gives no model: {_line(error)}"

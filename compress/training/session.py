@@ -5,6 +5,7 @@
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import ModuleType
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +43,7 @@ class Split:
 class Session:
     """`teacher` is the float model as it came, in eval mode and without gradients. `score` looks at the held-out samples only.
 
-    `note` is for a reader of the manifest, `tell` for its figures under the step's name.
+    `note` is for a reader of the manifest, `tell` for its figures under the step's name. `code` is what the model's file defines.
     """
 
     def __init__(self, model: nn.Module, task: str, train: Samples | None, held_out: Samples | None, calibration: Samples | None) -> None:
@@ -50,6 +51,7 @@ class Session:
         self.notes: list[str] = []
         self.told: dict[str, dict[str, object]] = {}
         self.step = ""
+        self.code: ModuleType | None = None
         self._train, self._held_out, self._calibration = train, held_out, calibration
         self._names = ordered(model, list((calibration or Samples({}, None)).feeds))
         self.task = tasks.get(task, self.train if train else None)
