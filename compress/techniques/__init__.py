@@ -47,6 +47,7 @@ MODULES = (
     "onnx_sparsify",
     "onnx_weights",
     "openvino",
+    "permute_quantise",
     "prune",
     "qat",
     "share_weights",
