@@ -9,6 +9,7 @@ from compress_models import context
 from torch import Tensor, nn
 from torch_models import fashion, lenet, lenet_source, session
 from torch_sources.mobilenet import MobileNet
+from torch_sources.recurrent import Recurrent
 
 from agent.schema import FaultError
 from compress import training
@@ -108,6 +109,19 @@ def test_groups_lose_the_same_share() -> None:
 def test_what_cannot_lose_a_channel_is_left_alone() -> None:
     """A layer whose width the code of the module names is found by trial and left as it is."""
     assert [layer.name for layer in layers(Attention(), IMAGE)] == ["hidden"]
+
+
+def test_recurrent_layers_and_transformers_run_on() -> None:
+    """What reads a GRU, which nothing can follow, stays; of a transformer the hidden neurons of its feed-forward layers go."""
+    recurrent = Recurrent().eval()
+    assert layers(recurrent, IMAGE) == ()
+    with pytest.raises(FaultError, match="no layer that can lose channels"):
+        prune(recurrent, PruneParams(), session(recurrent))
+    encoder = nn.TransformerEncoderLayer(8, 2, 32, batch_first=True)
+    transformer = nn.Sequential(nn.Linear(28, 8), nn.Flatten(1, 2), encoder, nn.Linear(8, 10)).eval()
+    found = layers(transformer, IMAGE)
+    assert [layer.name for layer in found] == ["2.linear1"]
+    assert widths(cut(transformer, IMAGE, {"2.linear1": [0, 5]}))["2.linear1"] == 30
 
 
 def test_a_price_is_of_the_convex_curve() -> None:

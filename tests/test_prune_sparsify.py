@@ -9,8 +9,9 @@ import pytest
 import torch
 from compress_models import context
 from onnx import numpy_helper
-from torch import Tensor, nn
+from torch import nn
 from torch_models import fashion, lenet, lenet_source, session
+from torch_sources.recurrent import Recurrent
 
 from agent.schema import FaultError
 from compress import training
@@ -23,20 +24,6 @@ from compress.training.pruning_masks import by_scores, lamp, n_of_m
 from compress.training.pruning_weights import sparsify, weights
 
 WEIGHTS = 61_470  # of LeNet-5, without its 236 biases
-
-
-class Recurrent(nn.Module):
-    """A GRU and a one-dimensional convolution on 28 rows."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv1d(28, 8, 3)
-        self.gru = nn.GRU(8, 12, batch_first=True)
-        self.head = nn.Linear(12, 10)
-
-    def forward(self, image: Tensor) -> Tensor:
-        found: Tensor = self.head(self.gru(self.conv(image[:, 0]).transpose(1, 2))[0][:, -1])
-        return found
 
 
 def zeros(model: nn.Module) -> dict[str, int]:

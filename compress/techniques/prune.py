@@ -48,7 +48,7 @@ class PruneParams(Params):
     round_to: Annotated[int, Field(ge=1, le=64)] = 1
     """What stays of a layer that loses channels is a multiple of this, as the hardware likes it: 4, 8."""
     iterations: Annotated[int, Field(ge=1, le=100)] = 1
-    """In how many cuts; between two of them it is trained for `epochs_between`, and what is important is found anew."""
+    """In how many cuts; between two of them it is trained for `epochs_between`, unless `epochs` is 0, and scores are found anew."""
     epochs_between: Epochs = 1
     epochs: Epochs = 10
     """Of fine-tuning after the last cut."""

@@ -31,7 +31,7 @@ def prune(model: nn.Module, params: PruneParams, session: Session) -> nn.Module:
     whole, narrow = size(model), model
     for at in range(1, params.iterations + 1):
         narrow = _narrower(narrow, whole * (target / whole) ** (at / params.iterations), size, params, session)
-        if at < params.iterations:
+        if at < params.iterations and params.epochs:
             fit(narrow, session, params.epochs_between, params.learning_rate)
     before_tuning = session.score(narrow)
     fit(narrow, session, params.epochs, params.learning_rate)

@@ -16,6 +16,8 @@ import torch
 import torch_pruning
 from torch import Tensor, nn
 
+from agent.schema import FaultError
+
 Convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 Inputs = tuple[Tensor, ...]
 Removal = Mapping[str, Sequence[int]]
@@ -50,19 +52,33 @@ def graph(model: nn.Module, inputs: Inputs) -> Any:
 
 
 def groups(dependencies: Any) -> Iterator[tuple[str, Any]]:
-    """Its groups of coupled channels, each by the name of the module that it starts from."""
+    """Its groups of coupled channels, each by the name of the module that it starts from; without those that it cannot follow."""
     names = {module: name for name, module in dependencies.model.named_modules()}
-    for group in dependencies.get_all_groups(root_module_types=(*Convolution, nn.Linear)):
-        yield names[group[0].dep.target.module], group
+    coupled: set[nn.Module] = set()
+    for module in [one for one in dependencies.module2node if isinstance(one, (*Convolution, nn.Linear))]:
+        if module in coupled:
+            continue
+        pruner = dependencies.get_pruner_of_module(module)
+        try:
+            group = dependencies.get_pruning_group(module, pruner.prune_out_channels, list(range(pruner.get_out_channels(module))))
+        except Exception:  # noqa: BLE001, S112 - torch-pruning gives up in many ways, on slices behind a recurrent layer for one
+            continue
+        coupled |= {item.dep.target.module for item in group.items if dependencies.is_out_channel_pruning_fn(item.dep.handler)}
+        yield names[module], group
 
 
 def layers(model: nn.Module, inputs: Inputs) -> tuple[Layer, ...]:
     """The layers that can lose channels, from the input to the output.
 
-    Each is tried: those without which the module does not run, or gives outputs of another shape, are not among them.
+    Each is tried: those without which the module does not run, or gives outputs of another shape, are not among them. Raises FaultError
+    `unsupported_op` for a module that cannot be traced.
     """
-    found = [Layer(name, len(group[0].idxs), _blocks(group)) for name, group in groups(graph(copy.deepcopy(model), inputs))]
     shapes = output_shapes(model, inputs)
+    try:
+        found = [Layer(name, len(group[0].idxs), _blocks(group)) for name, group in groups(graph(copy.deepcopy(model), inputs))]
+    except Exception as error:  # torch-pruning gives up in many ways
+        message = f"torch-pruning cannot follow what the module does: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise FaultError("unsupported_op", message, "leave the pruning out for it", "compress") from error
     return tuple(layer for layer in reversed(found) if layer.units > 1 and _is_free(model, inputs, layer, shapes))
 
 
@@ -121,5 +137,5 @@ def _blocks(group: Any) -> int:
 def _is_free(model: nn.Module, inputs: Inputs, layer: Layer, shapes: Sequence[torch.Size]) -> bool:
     try:
         return output_shapes(cut(model, inputs, {layer.name: layer.channels([0])}), inputs) == shapes
-    except (RuntimeError, ValueError, IndexError, AssertionError):  # what the owner's forward makes of one channel less
+    except Exception:  # noqa: BLE001 - whatever the owner's forward makes of one channel less
         return False
