@@ -185,6 +185,7 @@ def _document(request: Request) -> dict[str, Any]:
         "profile": request.suite.profile,
         "suite": request.name,
         "launches": request.launches,
+        "rate_per_s": request.suite.rate_per_s,
         "request": dict(request.document),
         "provenance": {
             "controller": platform.node(),

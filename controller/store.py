@@ -215,6 +215,7 @@ class Store:
             variants=found_variants,
             cells=found_cells,
             conditions=document["provenance"],
+            rate_per_s=document.get("rate_per_s", 1.0),
         )
 
 

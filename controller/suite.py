@@ -117,6 +117,8 @@ class _File(Record):
     """How long each launch measures."""
     launches: Annotated[int, Field(ge=1, le=1000)] | None = None
     """Fresh processes for each cell; by default as many as the profile says."""
+    rate_per_s: Annotated[float, Field(gt=0)] = 1.0
+    """The rate of inferences, so many a second, that the report gives power at."""
     gates: GateTable = Field(default_factory=dict[str, Limits])
     """Budgets by selector and metric: a number is a maximum; {min: ...} where more is better."""
 
@@ -135,6 +137,7 @@ class Suite:
     gates: tuple[Gate, ...]
     path: Path
     version: int = 1
+    rate_per_s: float = 1.0
 
 
 def load(path: Path) -> Suite:
@@ -151,6 +154,7 @@ def load(path: Path) -> Suite:
         gates=gates.parse(file.gates),
         path=path,
         version=file.version,
+        rate_per_s=file.rate_per_s,
     )
 
 

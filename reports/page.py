@@ -54,7 +54,7 @@ def _content(run: RunRecord, table: list[Row], drawn: Mapping[str, Chart]) -> di
     decided = verdict(run, table)
     cells = by_cell(table)
     grounds = footings(run, table)
-    parts = measured(table, drawn)
+    parts = measured(table, drawn, run.rate_per_s)
 
     def facts_of(cell: str) -> list[Row]:
         return facts(cells[cell])

@@ -82,6 +82,7 @@ def test_a_suite_needs_little(load: Load) -> None:
         ["single_stream"],
     )
     assert (read.launches, read.gates, read.models["m"].task, read.models["m"].data) == (None, (), "none", None)
+    assert (read.rate_per_s, load(with_line("rate_per_s: 0.2")).rate_per_s) == (1.0, 0.2)
 
 
 def test_options_cross_the_wire(load: Load) -> None:
@@ -145,6 +146,8 @@ MISTAKES = [
     ("workloads: [{name: sustained, duration_min: 10}]", "duration_min", "did you mean `duration_s`? it is given in seconds"),
     ("workloads: [8]", "8", "expected, not a whole number"),
     ("profile: standrad", "standrad", "did you mean `standard`?"),
+    ("rate_per_s: 0", "0", "must be greater than 0"),
+    ("rate_per_s: .inf", ".inf", "finite"),
     ("launches: 0", "0", "must be greater than or equal to 1"),
     ("launches: 2.5", "2.5", "a whole number expected, not a decimal number"),
     ("gates: {'a=': {}}", "'a='", "is not a selector"),
