@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.schema import dump
 from controller.collect import Collected, Samples
 from controller.inventory import Device
 from controller.session import Job
@@ -26,10 +27,12 @@ class Outcome:
 
 
 def outcome(collected: Collected, job: Job, device: Device) -> Outcome:
-    """Judge a launch: by its fault, else by its latencies and the device's conditions."""
+    """Judge a launch: by its fault, else by its latencies and the device's conditions; there is nothing to judge in times of operations."""
     notes = tuple(_notes(collected, device))
     if collected.fault is not None:
         return Outcome(status_of(collected.fault), notes)
+    if collected.operations is not None:
+        return Outcome("valid", notes)
     clock_hz = device.expect.clock_mhz and device.expect.clock_mhz * 1e6
     found = steadiness.judge(
         _values(collected.samples),
@@ -55,7 +58,7 @@ def record(launch: str, round_: int, collected: Collected, found: Outcome) -> La
         after=collected.after,
         fault=collected.fault,
         log_tail=collected.log,
-        details=collected.details,
+        details=collected.details if collected.operations is None else {"operations": dump(collected.operations)},
         notes=found.notes,
     )
 

@@ -6,10 +6,12 @@ from agent import early_stopping, server
 from agent.schema import Workload
 from agent.worker import MEASURE_UNTIL
 from controller.errors import FleetmarkError
+from controller.suite import Suite
 from reports.metrics import HEADLINES, PERCENTILES
 from reports.statistics import smallest_sample
 
 MAX_SAMPLES = 200_000
+PROFILED_INFERENCES = 30
 SEARCH_S = 600.0  # a search's own deadline: at a low rate its queries take longer than its time
 
 
@@ -17,7 +19,8 @@ SEARCH_S = 600.0  # a search's own deadline: at a low rate its queries take long
 class Profile:
     """A launch ends when both its minimum duration and its minimum number of queries are met, or at its deadline.
 
-    With `early_stopping` the number of queries is what LoadGen's rule needs at confidence 0.99.
+    With `early_stopping` the number of queries is what LoadGen's rule needs at confidence 0.99. A cell's operations are timed over
+    `profiled_inferences` in a launch of its own, which is not made for 0.
     """
 
     name: str
@@ -29,10 +32,11 @@ class Profile:
     warmup_max_s: float
     deadline_s: float
     early_stopping: bool = False
+    profiled_inferences: int = PROFILED_INFERENCES
 
 
 PROFILES = {
-    "quick": Profile("quick", 3, 0.5, 100, 0.1, 10, 10.0, 120.0),
+    "quick": Profile("quick", 3, 0.5, 100, 0.1, 10, 10.0, 120.0, profiled_inferences=0),
     "standard": Profile("standard", 5, 3.0, 1000, 1.0, 50, 60.0, 600.0),
     "strict": Profile("strict", 5, 600.0, 1, 1.0, 50, 60.0, 1800.0, early_stopping=True),
 }
@@ -43,6 +47,14 @@ def get(name: str) -> Profile:
     if name not in PROFILES:
         raise FleetmarkError(f"no profile is called {name!r}", next=f"use {', '.join(PROFILES)}")
     return PROFILES[name]
+
+
+def of_suite(suite: Suite) -> Profile:
+    """Give the suite's profile, with or without the launch that times operations where the suite says which."""
+    profile = get(suite.profile)
+    if suite.operations is None:
+        return profile
+    return replace(profile, profiled_inferences=PROFILED_INFERENCES if suite.operations else 0)
 
 
 def fitted(profile: Profile, workload: Workload) -> Profile:

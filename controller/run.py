@@ -124,13 +124,16 @@ def _execute(request: Request, store: Store, listener: Listener, run_id: str, re
     store.cell_faults(run_id, {job.id: None for job in jobs})
     done = {cell.id: {launch.round: launch.id for launch in cell.launches if launch.status in MEASURED} for cell in record.cells}
     on_plan(sum(request.launches - len(done.get(job.id, {})) for job in jobs))
-    _fleet(request, store, listener, run_id, prepared, done).run(request.devices, jobs)
+    fleet = _fleet(request, store, listener, run_id, prepared, done)
+    if profiles.of_suite(request.suite).profiled_inferences:
+        fleet.unprofiled = {job.id for job in jobs if not _is_profiled(by_id[job.id])}
+    fleet.run(request.devices, jobs)
     store.finish_run(run_id, now())
 
 
 def _fleet(request: Request, store: Store, listener: Listener, run_id: str, prepared: Prepared, done: dict[str, dict[int, str]]) -> Fleet:
     owner = f"{os.environ.get('USER') or os.getuid()}@{platform.node()} run {run_id}"
-    profile = profiles.get(request.suite.profile)
+    profile = profiles.of_suite(request.suite)
 
     def open_session(device: Device) -> Session:
         return Session(device, owner, profile, cache_folder(), wheelhouse=request.wheelhouse, say=listener.say)
@@ -161,6 +164,11 @@ def _is_final(cell: CellRecord) -> bool:
     """A cell whose last launch of some round failed for a reason that another try will not mend."""
     last = {launch.round: launch for launch in cell.launches}
     return any(launch.fault is not None and launch.fault.code not in PASSING for launch in last.values())
+
+
+def _is_profiled(cell: CellRecord) -> bool:
+    """A cell whose operations have been timed, or could not be for a reason that another try will not mend."""
+    return cell.profiled is not None and (cell.profiled.fault is None or cell.profiled.fault.code not in PASSING)
 
 
 def _check_same(record: RunRecord, request: Request, matrix: Matrix) -> None:

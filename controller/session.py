@@ -107,7 +107,15 @@ class Session:
 
     def measure(self, job: Job, launch: str, evaluate: bool, on_phase: Callable[[str], None]) -> Collected:
         """Run one launch to its end, over as many connections as it takes, and give what it told. Raises FaultError."""
-        spec = self._spec(job, launch, evaluate)
+        return self._run(self._spec(job, launch, evaluate), on_phase)
+
+    def profile_operations(self, job: Job, launch: str, on_phase: Callable[[str], None]) -> Collected:
+        """Run one launch that times the operations of the profile's number of inferences, and nothing else. Raises FaultError."""
+        spec = self._spec(job, launch, evaluate=False)
+        spec = spec._replace(options={**spec.options, "profile": True}, profiled=self.profile.profiled_inferences, power=None)
+        return self._run(spec, on_phase)
+
+    def _run(self, spec: LaunchSpec, on_phase: Callable[[str], None]) -> Collected:
         try:
             self.exchange(lambda remote: remote.start(spec))
         except FaultError as error:
@@ -115,9 +123,9 @@ class Session:
                 raise
             self.exchange(lambda remote: remote.acquire(self.owner, LEASE_S))  # a reboot voids leases; somebody else's is told by name
             self.exchange(lambda remote: remote.start(spec))
-        return self.collect(launch, on_phase)
+        return self.collect(spec.launch, on_phase, profiled=bool(spec.profiled))
 
-    def collect(self, launch: str, on_phase: Callable[[str], None]) -> Collected:
+    def collect(self, launch: str, on_phase: Callable[[str], None], *, profiled: bool = False) -> Collected:
         """Follow a launch that has been started, now or long ago, and give what it told. Raises FaultError."""
         self.running = launch
         events: list[Event] = []
@@ -135,7 +143,7 @@ class Session:
 
         try:
             self.exchange(follow)
-            return collect(events, fetch)
+            return collect(events, fetch, profiled=profiled)
         finally:
             self.running = ""
 

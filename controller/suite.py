@@ -117,6 +117,8 @@ class _File(Record):
     """How long each launch measures."""
     launches: Annotated[int, Field(ge=1, le=1000)] | None = None
     """Fresh processes for each cell; by default as many as the profile says."""
+    operations: bool | None = None
+    """Whether a launch more of each cell times its operations; by default not in profile quick."""
     rate_per_s: Annotated[float, Field(gt=0)] = 1.0
     """The rate of inferences, so many a second, that the report gives power at."""
     gates: GateTable = Field(default_factory=dict[str, Limits])
@@ -125,7 +127,7 @@ class _File(Record):
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """A suite that was read; `launches` is None where the profile decides."""
+    """A suite that was read; `launches` and `operations` are None where the profile decides."""
 
     models: Mapping[str, Model]
     recipes: tuple[str, ...]
@@ -137,6 +139,7 @@ class Suite:
     gates: tuple[Gate, ...]
     path: Path
     version: int = 1
+    operations: bool | None = None
     rate_per_s: float = 1.0
 
 
@@ -155,6 +158,7 @@ def load(path: Path) -> Suite:
         path=path,
         version=file.version,
         rate_per_s=file.rate_per_s,
+        operations=file.operations,
     )
 
 

@@ -66,6 +66,8 @@ METRICS = {
     "cold_start_import_s": Metric("s", "runtime import", "time", "lower"),
     "cold_start_load_s": Metric("s", "model load", "time", "lower"),
     "cold_start_first_inference_s": Metric("s", "first inference", "time", "lower"),
+    "accelerator_operation_share": Metric("1", "operations on the accelerator", "share", "higher"),
+    "accelerator_time_share": Metric("1", "time on the accelerator", "share", "higher"),
     "accuracy": Metric("1", "accuracy", "share", "higher"),
     "accuracy_change_pp": Metric("pp", "accuracy change", "points", "higher"),
     "drift_sqnr_db": Metric("dB", "SQNR", "decibel", "higher"),
@@ -170,6 +172,16 @@ GLOSSARY = (
         "cold start",
         "Process start, runtime imported, model loaded or compiled, first inference done, each part timed. Means of the launches, so "
         "that the parts add up. What is built once and kept on the device, as TensorRT's engines are, is no part of it.",
+    ),
+    (
+        "operations, unattributed",
+        "In a launch of its own with the runtime's profiling on: each operation's median time over the inferences (OpenVINO on the CPU: "
+        "the average, which is all that it tells), and its share of the inference. Unattributed: 1 minus all shares, the runtime's own "
+        "time and its rounding to microseconds; negative where operations ran at the same time.",
+    ),
+    (
+        "on the accelerator",
+        "The share of the operations that the accelerator ran, and their share of the time of all operations, where the runtime tells.",
     ),
     ("accuracy", "Share of the evaluation samples answered right on the device; the interval is Wilson's."),
     (

@@ -3,13 +3,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from reports import text
 from reports.charts import Chart
 from reports.labels import device_name, ordered_cells
 from reports.metrics import COLD_START_PARTS, DRIFTS, ENERGIES, MEMORIES, PERCENTILES, POWERS
+from reports.operations import Profile, Timed, profile_of, share_of
+from reports.records import LaunchRecord, RunRecord
 from reports.table import Row
 from reports.verdict import Finding, Standing
 
 _LEADERS = 5
+_SLOWEST = 12
 _ASKED = "energy_gross_j"  # the row that every cell with a power sensor has, a refusal where there is no energy
 _FACTS = ("accuracy", "size_bytes", "peak_memory_bytes", "cold_start_s", "throughput_per_s")
 
@@ -61,6 +65,28 @@ class Part:
     lead: str
     blocks: tuple[Block, ...]
     without: int
+
+
+@dataclass(frozen=True, slots=True)
+class Operations:
+    """A cell's profile with its rows of the table, or the problem for which it has none."""
+
+    id: str
+    rows: Mapping[str, Row]
+    profile: Profile | None
+    problem: str
+
+    def slowest(self) -> Sequence[Timed]:
+        """The operations that are shown one by one."""
+        return self.profile.slowest[:_SLOWEST] if self.profile else ()
+
+    def others(self) -> Sequence[Timed]:
+        """Those that are shown as one."""
+        return self.profile.slowest[_SLOWEST:] if self.profile else ()
+
+    def share(self, some: Sequence[Timed]) -> float:
+        """The share of the inference that some operations took."""
+        return share_of(some)
 
 
 def leaders(finding: Finding) -> Leaders:
@@ -121,6 +147,21 @@ def _energy(charts: Mapping[str, Chart], cells: Sequence[CellRows], rate_per_s: 
     )
     lead = f"Of cells whose device has a power sensor. The target rate is {rate_per_s:g}/s, idle in between. Lines are 95 % intervals."
     return Part("energy", "Energy and power", lead, blocks, 0)
+
+
+def operations(run: RunRecord, table: Sequence[Row]) -> list[Operations]:
+    """The cells whose operations a launch timed, or tried to, in the order of the other sections."""
+    records = {record.id: record for record in run.cells}
+    cells = [(records[next(iter(rows.values())).cell], rows) for rows in ordered_cells(table)]
+    return [
+        Operations(record.id, rows, profile_of(record), _problem(record.profiled)) for record, rows in cells if record.profiled is not None
+    ]
+
+
+def _problem(launch: LaunchRecord) -> str:
+    if launch.fault is not None:
+        return text.line(f"{launch.fault.code}: {launch.fault.message}")
+    return "" if launch.details.get("operations") else "the runtime tells nothing of its operations"
 
 
 def _block(title: str, caption: str, metrics: tuple[str, ...], chart: Chart | None, cells: Sequence[CellRows]) -> Block:
