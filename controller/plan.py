@@ -1,6 +1,6 @@
 """Devices x models x recipes x backends x workloads -> cells, or a reason for each one left out."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from controller.errors import FleetmarkError
 from controller.inventory import Device
 from controller.profiles import Profile, window_s
 from controller.suite import Model, Suite
-from reports.comparison import TWIN
+from reports.comparison import TWIN, UNSENSED
 
 LAUNCH_OVERHEAD_S = 1.2  # process start, import and load of a small model; measured on a laptop
 
@@ -59,9 +59,13 @@ def plan(suite: Suite, devices: Sequence[Device]) -> list[PlannedCell]:
     return list(unique.values())
 
 
-def doubled(cells: Sequence[PlannedCell]) -> list[PlannedCell]:
-    """Give each cell under two labels, for the noise floor of its device: what differs between the two is noise."""
-    return [one for cell in cells for one in (cell, replace(cell, label=TWIN))]
+def doubled(cells: Sequence[PlannedCell], sensed: Collection[str] = ()) -> list[PlannedCell]:
+    """Give each cell under two labels, for the noise floor of its device: what differs between the two is noise.
+
+    Those of the devices in `sensed`, which have a power sensor, once more without it: what differs then is what the sampling costs.
+    """
+    labels = {True: ("", TWIN, UNSENSED), False: ("", TWIN)}
+    return [replace(cell, label=label) for cell in cells for label in labels[cell.device in sensed]]
 
 
 def _identity(cell: PlannedCell) -> str:

@@ -79,7 +79,7 @@ def request(
     planned = planning.plan(suite, devices)
     if not planned:
         raise FleetmarkError("the suite gives no cells on these devices", next="name backends that the devices have and the models fit")
-    planned = planning.doubled(planned) if twice else planned
+    planned = planning.doubled(planned, {device.name for device in devices if device.power}) if twice else planned
     return Request(suite, name, devices, planned, count, document, wheelhouse, compile_hosts)
 
 

@@ -18,6 +18,7 @@ from controller.profiles import MAX_SAMPLES, Profile
 from controller.provision import Choice
 from controller.remote import Remote
 from controller.visit import open_remote
+from reports.comparison import UNSENSED
 
 LEASE_S = 300.0
 RECONNECT_S = 60.0
@@ -179,6 +180,7 @@ class Session:
 
     def _spec(self, job: Job, launch: str, evaluate: bool) -> LaunchSpec:
         profile, choice = profiles.fitted(self.profile, job.cell.workload), self._choices[job.id]
+        power = self.device.power
         return LaunchSpec(
             launch=launch,
             owner=self.owner,
@@ -201,7 +203,7 @@ class Session:
             deadline_s=profile.deadline_s + targets.BUILD_S.get(job.cell.backend, 0.0),
             settle_max_temp_c=self.device.settle.max_temp_c,
             settle_timeout_s=self.device.settle.timeout_s if self.device.settle.max_temp_c is not None else 0.0,
-            power=self.device.power and self.device.power.model_dump(exclude_none=True, mode="json"),
+            power=None if job.cell.variant.endswith(UNSENSED) else power and power.model_dump(exclude_none=True, mode="json"),
         )
 
     def _connected(self) -> Remote:
