@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.operations import Profiled
-from agent.power import PowerTrace
+from agent.power import METER, SENSOR, PowerTrace
 from agent.schema import REASONS, Conditions, Event, Fault, FaultError, Measurement, SampleFile, SchemaError, dump, load
 from agent.sensors import BOUNDARIES, ENERGY, POWER
 from backends import ACCELERATOR, CPU
@@ -95,9 +95,10 @@ def _take(launch: Collected, event: Event, fetch: Callable[[SampleFile], bytes])
         case "log":
             launch.log = _text(event.data.get("text"), limits.MAX_LOG_CHARACTERS)
         case "phase" if "details" in event.data:
-            launch.details = _details(event.data["details"])
+            told = _details(event.data["details"])
+            launch.details = {key: value for key, value in told.items() if key not in (SENSOR, METER)}
         case "sensor":
-            launch.details = {**launch.details, "power": _power(load(PowerTrace, event.data))}
+            launch.details = {**launch.details, SENSOR: _power(load(PowerTrace, event.data))}
         case "end":
             launch.complete = True
         case "lost":
@@ -137,7 +138,7 @@ def _measurement(found: Measurement) -> Samples:
 
 
 def _check_metric(name: str) -> None:
-    if not METRIC.match(name):
+    if not METRIC.match(name) or name.startswith(f"{METER}_"):  # which this machine reads, not a device
         raise SchemaError(f"{name[:80]!r} is not a metric's name")
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.schema import dump
+from controller import metering
 from controller.collect import Collected, Samples
 from controller.inventory import Device
 from controller.session import Job
@@ -80,6 +81,8 @@ def _notes(collected: Collected, device: Device) -> Iterator[str]:
         yield "the window ended at its deadline, before its minimum of time and queries"
     if "evaluation_cut_short" in collected.samples:
         yield "the evaluation ended early: not every sample was run"
+    if why := metering.lost(collected):
+        yield f"meter_lost: {device.meter}: {why}"
     yield from _gate(collected, device)
 
 

@@ -11,8 +11,8 @@ from compress.original import kind_of
 from controller import targets
 from controller.choices import BackendChoice, WorkloadChoice
 from controller.errors import FleetmarkError
-from controller.inventory import Device
-from controller.profiles import Profile, window_s
+from controller.inventory import Device, Meter
+from controller.profiles import IDLE_READINGS, Profile, metered, unread, window_s
 from controller.suite import Model, Suite
 from reports.comparison import TWIN, UNSENSED
 
@@ -80,11 +80,14 @@ def _check_recipe(name: str) -> None:
         raise FleetmarkError(str(error), next="mend `recipes:` in the suite, or --recipe") from error
 
 
-def estimated_s(cells: Sequence[PlannedCell], profile: Profile, launches: int) -> float:
-    """Give about how long the slowest device takes, in seconds; compression and shipping not included."""
+def estimated_s(cells: Sequence[PlannedCell], profile: Profile, launches: int, meters: Mapping[str, Meter] | None = None) -> float:
+    """Give about how long the slowest device takes, in seconds; compression and shipping not included. `meters` are those of devices."""
     by_device: dict[str, float] = {}
     for cell in cells:
-        launch_s = LAUNCH_OVERHEAD_S + profile.warmup_min_s + window_s(profile, cell.workload)
+        meter = (meters or {}).get(cell.device)
+        period_s = meter.period_s if meter and not unread(profile, cell.workload) else 0.0
+        idle_s = 2 * IDLE_READINGS * period_s
+        launch_s = LAUNCH_OVERHEAD_S + profile.warmup_min_s + idle_s + window_s(metered(profile, period_s), cell.workload)
         by_device[cell.device] = by_device.get(cell.device, 0.0) + (launch_s if cell.fault is None else 0.0)
     return max(by_device.values(), default=0.0) * launches
 

@@ -14,6 +14,9 @@ MAX_SAMPLES = 200_000
 PROFILED_INFERENCES = 30
 SEARCH_S = 600.0  # a search's own deadline: at a low rate its queries take longer than its time
 
+WINDOW_READINGS = 20  # of a meter: outside meters are for windows well over ten of their periods (HARDWARE.md)
+IDLE_READINGS = 10  # before and after; a quarter of them while the device comes to rest
+
 
 @dataclass(frozen=True, slots=True)
 class Profile:
@@ -33,10 +36,11 @@ class Profile:
     deadline_s: float
     early_stopping: bool = False
     profiled_inferences: int = PROFILED_INFERENCES
+    reads_meters: bool = True  # False: its launches are too short for power meters outside of the devices
 
 
 PROFILES = {
-    "quick": Profile("quick", 3, 0.5, 100, 0.1, 10, 10.0, 120.0, profiled_inferences=0),
+    "quick": Profile("quick", 3, 0.5, 100, 0.1, 10, 10.0, 120.0, profiled_inferences=0, reads_meters=False),
     "standard": Profile("standard", 5, 3.0, 1000, 1.0, 50, 60.0, 600.0),
     "strict": Profile("strict", 5, 600.0, 1, 1.0, 50, 60.0, 1800.0, early_stopping=True),
 }
@@ -55,6 +59,18 @@ def of_suite(suite: Suite) -> Profile:
     if suite.operations is None:
         return profile
     return replace(profile, profiled_inferences=PROFILED_INFERENCES if suite.operations else 0)
+
+
+def metered(profile: Profile, period_s: float) -> Profile:
+    """Give the profile for a device on a meter that measures every `period_s`: its window has enough readings."""
+    return replace(profile, min_duration_s=max(profile.min_duration_s, WINDOW_READINGS * period_s))
+
+
+def unread(profile: Profile, workload: Workload) -> str:
+    """Give why launches of this profile and workload get no energy from a meter, empty if they do."""
+    if not profile.reads_meters:
+        return f"launches of profile {profile.name} are too short for a meter: use profile standard"
+    return "a search for a rate has no window of one rate" if workload.name == "server" else ""
 
 
 def fitted(profile: Profile, workload: Workload) -> Profile:

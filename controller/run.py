@@ -6,7 +6,7 @@ import platform
 import secrets
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -18,7 +18,7 @@ from controller import plan as planning
 from controller import profiles, variants
 from controller.errors import FleetmarkError
 from controller.fleet import Fleet, Listener, now
-from controller.inventory import Device
+from controller.inventory import Device, Meter
 from controller.laptop import cache_folder
 from controller.outcome import MEASURED
 from controller.plan import PlannedCell
@@ -44,6 +44,7 @@ class Request:
     document: Mapping[str, Any]
     wheelhouse: Path | None = None
     compile_hosts: Sequence[Device] = ()
+    meters: Mapping[str, Meter] = field(default_factory=dict[str, Meter])
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,7 @@ def request(
     wheelhouse: Path | None,
     compile_hosts: Sequence[Device] = (),
     *,
+    meters: Mapping[str, Meter] | None = None,
     twice: bool = False,
 ) -> Request:
     """Give the request for a suite on these devices, each cell under two labels if `twice`.
@@ -80,7 +82,7 @@ def request(
     if not planned:
         raise FleetmarkError("the suite gives no cells on these devices", next="name backends that the devices have and the models fit")
     planned = planning.doubled(planned, {device.name for device in devices if device.power}) if twice else planned
-    return Request(suite, name, devices, planned, count, document, wheelhouse, compile_hosts)
+    return Request(suite, name, devices, planned, count, document, wheelhouse, compile_hosts, meters or {})
 
 
 def execute(request: Request, store: Store, listener: Listener, run_id: str, resume: bool, on_plan: Callable[[int], None]) -> None:
@@ -136,7 +138,8 @@ def _fleet(request: Request, store: Store, listener: Listener, run_id: str, prep
     profile = profiles.of_suite(request.suite)
 
     def open_session(device: Device) -> Session:
-        return Session(device, owner, profile, cache_folder(), wheelhouse=request.wheelhouse, say=listener.say)
+        meter = request.meters.get(device.meter or "")
+        return Session(device, owner, profile, cache_folder(), wheelhouse=request.wheelhouse, meter=meter, say=listener.say)
 
     return Fleet(run_id, store, request.launches, listener, open_session, prepared.references, done, store.open_launches(run_id))
 

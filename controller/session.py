@@ -10,10 +10,10 @@ import tenacity
 
 from agent.description import Probe
 from agent.schema import Artifact, Cell, Event, FaultError, LaunchSpec, SampleFile
-from controller import profiles, provision, targets
+from controller import metering, profiles, provision, targets
 from controller.collect import Collected, collect
 from controller.dataset import Dataset
-from controller.inventory import Device
+from controller.inventory import Device, Meter
 from controller.profiles import MAX_SAMPLES, Profile
 from controller.provision import Choice
 from controller.remote import Remote
@@ -55,6 +55,7 @@ class Session:
     profile: Profile
     cache: Path  # where fetched environments are kept on the controller
     wheelhouse: Path | None = None
+    meter: Meter | None = None  # that the inventory names for the device
     reconnect_s: float = RECONNECT_S
     say: Callable[[str], None] = print
     shipped: Shipped = field(default_factory=Shipped)
@@ -107,13 +108,22 @@ class Session:
         return choice
 
     def measure(self, job: Job, launch: str, evaluate: bool, on_phase: Callable[[str], None]) -> Collected:
-        """Run one launch to its end, over as many connections as it takes, and give what it told. Raises FaultError."""
-        return self._run(self._spec(job, launch, evaluate), on_phase)
+        """Run one launch to its end, over as many connections as it takes, and give what it and its meter told. Raises FaultError."""
+        spec = self._spec(job, launch, evaluate)
+        if self.meter is None:
+            return self._run(spec, on_phase)
+        if why := profiles.unread(self.profile, job.cell.workload):
+            return metering.unmetered(self._run(spec, on_phase), self.meter, why)
+        with metering.Readings(self.meter) as readings:
+            before = self.exchange(metering.compare)
+            collected = self._run(spec, on_phase)
+            after = self.exchange(metering.compare)
+        return readings.added_to(collected, before.until(after))
 
     def profile_operations(self, job: Job, launch: str, on_phase: Callable[[str], None]) -> Collected:
         """Run one launch that times the operations of the profile's number of inferences, and nothing else. Raises FaultError."""
         spec = self._spec(job, launch, evaluate=False)
-        spec = spec._replace(options={**spec.options, "profile": True}, profiled=self.profile.profiled_inferences, power=None)
+        spec = spec._replace(options={**spec.options, "profile": True}, profiled=self.profile.profiled_inferences, power=None, idle_s=0.0)
         return self._run(spec, on_phase)
 
     def _run(self, spec: LaunchSpec, on_phase: Callable[[str], None]) -> Collected:
@@ -144,9 +154,12 @@ class Session:
 
         try:
             self.exchange(follow)
-            return collect(events, fetch, profiled=profiled)
+            collected = collect(events, fetch, profiled=profiled)
         finally:
             self.running = ""
+        if self.meter is None or profiled:
+            return collected
+        return metering.unmetered(collected, self.meter, "this machine did not read it while the launch ran")
 
     def cancel(self, launch: str) -> None:
         """End a launch that may still run."""
@@ -179,7 +192,8 @@ class Session:
         self._drop(None)
 
     def _spec(self, job: Job, launch: str, evaluate: bool) -> LaunchSpec:
-        profile, choice = profiles.fitted(self.profile, job.cell.workload), self._choices[job.id]
+        period_s = self.meter.period_s if self.meter and not profiles.unread(self.profile, job.cell.workload) else 0.0
+        profile, choice = profiles.fitted(profiles.metered(self.profile, period_s), job.cell.workload), self._choices[job.id]
         power = self.device.power
         return LaunchSpec(
             launch=launch,
@@ -204,6 +218,7 @@ class Session:
             settle_max_temp_c=self.device.settle.max_temp_c,
             settle_timeout_s=self.device.settle.timeout_s if self.device.settle.max_temp_c is not None else 0.0,
             power=None if job.cell.variant.endswith(UNSENSED) else power and power.model_dump(exclude_none=True, mode="json"),
+            idle_s=profiles.IDLE_READINGS * period_s,
         )
 
     def _connected(self) -> Remote:

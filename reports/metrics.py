@@ -53,6 +53,12 @@ METRICS = {
     "power_peak_w": Metric("W", "peak power", "power", "lower"),
     "power_idle_w": Metric("W", "idle power", "power", "lower"),
     "power_at_rate_w": Metric("W", "power at the target rate", "power", "lower"),
+    "meter_energy_gross_j": Metric("J", "energy per inference at the meter, gross", "energy", "lower"),
+    "meter_energy_net_j": Metric("J", "energy per inference at the meter, net", "energy", "lower"),
+    "meter_power_average_w": Metric("W", "average power at the meter", "power", "lower"),
+    "meter_power_peak_w": Metric("W", "peak power at the meter", "power", "lower"),
+    "meter_power_idle_w": Metric("W", "idle power at the meter", "power", "lower"),
+    "meter_power_at_rate_w": Metric("W", "power at the target rate at the meter", "power", "lower"),
     "peak_memory_bytes": Metric("B", "peak memory", "size", "lower"),
     "model_memory_bytes": Metric("B", "model memory", "size", "lower"),
     "accelerator_memory_bytes": Metric("B", "accelerator memory", "size", "lower"),
@@ -151,7 +157,9 @@ GLOSSARY = (
     ),
     (
         "power boundary",
-        "What a power sensor sees: wall, board, soc, rail, stick or none. Values of different boundaries are never ranked nor averaged.",
+        "What a power sensor sees: wall, board, soc, rail, stick or none. Values of different boundaries are never ranked nor averaged. A "
+        "meter outside of the device that this machine reads is put on the device's clock; what that leaves open is in the error. Where a "
+        "device has a sensor of its own besides, the meter's values have rows of their own.",
     ),
     (
         "peak memory",

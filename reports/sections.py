@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from agent.power import METER
 from reports import text
 from reports.charts import Chart
 from reports.labels import device_name, ordered_cells
@@ -133,7 +134,7 @@ def _memory(cells: Sequence[CellRows]) -> Block:
 
 def _energy(charts: Mapping[str, Chart], cells: Sequence[CellRows], rate_per_s: float) -> Part:
     """A block for each power boundary, since values of different ones are not compared; cells that were refused say why."""
-    asked = [CellRows(cell.id, cell.rows, cell.rows[_ASKED].message) for cell in cells if _ASKED in cell.rows]
+    asked = [one for cell in cells for rows in (cell.rows, _of_meter(cell.rows)) for one in _asked(cell.id, rows)]
     boundaries = sorted({cell.rows[_ASKED].boundary for cell in asked})
     blocks = tuple(
         Block(
@@ -147,6 +148,15 @@ def _energy(charts: Mapping[str, Chart], cells: Sequence[CellRows], rate_per_s: 
     )
     lead = f"Of cells whose device has a power sensor. The target rate is {rate_per_s:g}/s, idle in between. Lines are 95 % intervals."
     return Part("energy", "Energy and power", lead, blocks, 0)
+
+
+def _asked(cell: str, rows: Mapping[str, Row]) -> list[CellRows]:
+    return [CellRows(cell, rows, rows[_ASKED].message)] if _ASKED in rows else []
+
+
+def _of_meter(rows: Mapping[str, Row]) -> dict[str, Row]:
+    """What a meter measured of a device that has a sensor of its own, by the names of what that measured."""
+    return {metric: rows[f"{METER}_{metric}"] for metric in (*ENERGIES, *POWERS) if f"{METER}_{metric}" in rows}
 
 
 def operations(run: RunRecord, table: Sequence[Row]) -> list[Operations]:

@@ -51,7 +51,8 @@ def plan(
 
     request = _request(_ask(suite, select, inventory, profile, launches), None)
     cells = request.planned
-    seconds = planning.estimated_s(cells, profiles.get(request.suite.profile), request.launches)
+    meters = {device.name: request.meters[device.meter] for device in request.devices if device.meter}
+    seconds = planning.estimated_s(cells, profiles.get(request.suite.profile), request.launches, meters)
     rows = [
         {
             "device": cell.device,
@@ -151,7 +152,8 @@ def _request(asked: dict[str, Any], wheelhouse: Path | None) -> "Request":
     known = inventories.load(Path(asked["inventory"]))
     devices = selectors.select(known, asked["select"] or list(suite.devices))
     hosts = [device for device in known.devices.values() if device.compile_host]
-    return running.request(suite, asked["name"], devices, asked["launches"], asked, wheelhouse, hosts, twice=bool(asked.get("aa")))
+    count, twice = asked["launches"], bool(asked.get("aa"))
+    return running.request(suite, asked["name"], devices, count, asked, wheelhouse, hosts, meters=known.meters, twice=twice)
 
 
 def _single(target: Path, asked: dict[str, Any]) -> "Suite":
