@@ -34,6 +34,8 @@ MEMORIES = (
 
 DRIFTS = ("drift_sqnr_db", "drift_cosine", "drift_max_abs")
 
+ON_ACCELERATOR = ("accelerator_operation_share", "accelerator_time_share")
+
 METRICS = {
     "latency_p50_s": Metric("s", "p50 latency", "time", "lower"),
     "latency_p90_s": Metric("s", "p90 latency", "time", "lower"),

@@ -1,8 +1,9 @@
 """Where a model's time goes: its operations as the launch that timed them told, their shares, and what ran them (METHOD.md, rule 10)."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
@@ -10,8 +11,8 @@ from agent.operations import Profiled
 from agent.schema import load
 from backends import ACCELERATOR, CPU
 from reports import text
-from reports.figures import Figure
-from reports.records import CellRecord, LaunchRecord
+from reports.figures import Figure, counted
+from reports.records import CellRecord, LaunchRecord, VariantRecord
 
 NOT_TOLD = "not observable"
 _NAME_LIMIT = 120
@@ -70,6 +71,13 @@ class Profile:
         """
         return 1.0 - share_of(self.operations)
 
+    def slowest_type(self) -> tuple[str, float]:
+        """The type of operation that took the most time together, by its name where the runtime tells no types, and its share."""
+        shares: dict[str, float] = {}
+        for one in self.operations:
+            shares[one.type or one.name] = shares.get(one.type or one.name, 0.0) + (one.share or 0.0)
+        return max(shares.items(), key=lambda item: item[1])
+
     def placements(self) -> list[Placement]:
         """What ran where, by kernel or execution provider, the one with the most time (or operations) first."""
         kernels = dict.fromkeys(operation.kernel for operation in self.operations)
@@ -109,27 +117,36 @@ def profile_of(record: CellRecord) -> Profile | None:
     return Profile(len(walls), averages, wall_s, operations, _left_out(launch))
 
 
-def operation_figures(record: CellRecord) -> Iterator[Figure]:
-    """The shares of operations and of their time on the accelerator, where the runtime tells what ran where."""
+def operation_figures(record: CellRecord, variants: Sequence[VariantRecord]) -> Iterator[Figure]:
+    """The shares of operations and of their time on the accelerator, where runtime or compiler tell what ran where."""
     profile = profile_of(record)
-    if profile is None or any(operation.device not in (CPU, ACCELERATOR) for operation in profile.operations):
+    if record.cell.backend == "edgetpu" and counted(record):
+        share = _mapped(record, variants, profile)
+        by_time = share if share in (0.0, 1.0) else None
+    elif profile is None or any(operation.device not in (CPU, ACCELERATOR) for operation in profile.operations):
         return
-    placed = profile.on(ACCELERATOR)
-    share, n = len(placed) / len(profile.operations), profile.inferences
-    by_time = share if share in (0.0, 1.0) else profile.time_share(placed)
-    if record.cell.backend == "edgetpu" and share < 1:
-        # what the compiler mapped is one node here
-        yield _not_told("accelerator_operation_share", "the Edge TPU's operations are one node: the compiler's log counts them")
     else:
-        yield Figure("accelerator_operation_share", share, n=n)
-    if by_time is None:
-        yield _not_told("accelerator_time_share", "the runtime tells no times of operations")
-    else:
-        yield Figure("accelerator_time_share", by_time, n=n)
+        placed = profile.on(ACCELERATOR)
+        share = len(placed) / len(profile.operations)
+        by_time = share if share in (0.0, 1.0) else profile.time_share(placed)
+    n = profile.inferences if profile else 1
+    yield _figure("accelerator_operation_share", share, n, "neither runtime nor compiler tell which operations run on the Edge TPU")
+    yield _figure("accelerator_time_share", by_time, n, "the runtime tells no times of operations")
 
 
-def _not_told(metric: str, message: str) -> Figure:
-    return Figure(metric, None, reason=NOT_TOLD, message=message)
+def _figure(metric: str, value: float | None, n: int, unless: str) -> Figure:
+    return Figure(metric, None, reason=NOT_TOLD, message=unless) if value is None else Figure(metric, value, n=n)
+
+
+def _mapped(record: CellRecord, variants: Sequence[VariantRecord], profile: Profile | None) -> float | None:
+    """The share of the model's operations that the compiler gave the Edge TPU, all of which are one operation to the runtime."""
+    found = next((one.manifest.get("edgetpu") for one in variants if one.sha256 == record.cell.artifact), None)
+    if isinstance(found, Mapping):
+        told = cast(Mapping[str, object], found)
+        total, mapped = told.get("operations"), told.get("operations_on_edgetpu")
+        if isinstance(total, int) and isinstance(mapped, int) and 0 <= mapped <= total and total > 0:
+            return mapped / total
+    return 1.0 if profile and len(profile.on(ACCELERATOR)) == len(profile.operations) else None
 
 
 def _left_out(launch: LaunchRecord) -> int:

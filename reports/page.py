@@ -79,6 +79,7 @@ def _content(run: RunRecord, table: list[Row], drawn: Mapping[str, Chart]) -> di
         "facts": facts_of,
         "measured": parts,
         "operations": profiles,
+        "accelerators": any(one.accelerated() for one in profiles),
         "seconds": _seconds,
         "crowded": len(cells) > MOST_CELLS,
         "most": MOST_CELLS,

@@ -7,7 +7,7 @@ from agent.power import METER
 from reports import text
 from reports.charts import Chart
 from reports.labels import device_name, ordered_cells
-from reports.metrics import COLD_START_PARTS, DRIFTS, ENERGIES, MEMORIES, PERCENTILES, POWERS
+from reports.metrics import COLD_START_PARTS, DRIFTS, ENERGIES, MEMORIES, ON_ACCELERATOR, PERCENTILES, POWERS
 from reports.operations import Profile, Timed, profile_of, share_of
 from reports.records import LaunchRecord, RunRecord
 from reports.table import Row
@@ -89,6 +89,11 @@ class Operations:
         """The share of the inference that some operations took."""
         return share_of(some)
 
+    def accelerated(self) -> bool:
+        """Whether it is known that an accelerator ran anything, or not known what it ran."""
+        found = [self.rows[metric] for metric in ON_ACCELERATOR if metric in self.rows]
+        return any(row.value != 0 for row in found)
+
 
 def leaders(finding: Finding) -> Leaders:
     """Who is in front of a finding."""
@@ -160,11 +165,13 @@ def _of_meter(rows: Mapping[str, Row]) -> dict[str, Row]:
 
 
 def operations(run: RunRecord, table: Sequence[Row]) -> list[Operations]:
-    """The cells whose operations a launch timed, or tried to, in the order of the other sections."""
+    """The cells of which a launch timed the operations, or tried to, or is known what an accelerator ran; in the other sections' order."""
     records = {record.id: record for record in run.cells}
     cells = [(records[next(iter(rows.values())).cell], rows) for rows in ordered_cells(table)]
     return [
-        Operations(record.id, rows, profile_of(record), _problem(record.profiled)) for record, rows in cells if record.profiled is not None
+        Operations(record.id, rows, profile_of(record), _problem(record.profiled) if record.profiled else "")
+        for record, rows in cells
+        if record.profiled or any(metric in rows for metric in ON_ACCELERATOR)
     ]
 
 

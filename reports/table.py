@@ -137,7 +137,7 @@ def _cell_rows(run: RunRecord, record: CellRecord, reference: Correct | None) ->
             *own,
             *memory_figures(record),
             *energy_figures(record, run.rate_per_s),
-            *operation_figures(record),
+            *operation_figures(record, run.variants),
         )
     ]
     metric = headline(record.cell.workload.name)

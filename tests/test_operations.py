@@ -377,6 +377,30 @@ def test_many_cells_and_hostile_names_are_read_as_text() -> None:
     assert len(page.encode()) < 2_000_000
 
 
+def test_a_fallback_is_in_the_report() -> None:
+    """Where an accelerator ran a part, its shares of operations and time stand beside each cell; a time that nobody tells is said."""
+    found = stored(cell("laptop", "fp32", "onnxruntime", 1), made((*CPU, 10_000), (*GPU, 30_000)), "a")
+    untold = stored(cell("board", "int8", "tflite", 2), made((*CPU, None), (*GPU, None)), "b")
+    page = render(run_of((found, untold)))
+    assert "50.00 % time: 75.00 %" in section(page)
+    assert "50.00 % time: not observable" in section(page)
+    assert "No operation is known to have run on an accelerator" not in section(page)
+
+
+def test_the_compilers_log_says_what_the_edge_tpu_runs() -> None:
+    """To the runtime all that is mapped is one operation: 222 of 229 are what edgetpu_compiler counted, with or without a profile."""
+    record = cell("coral", "int8", "tflite", 1)
+    record = dataclasses.replace(record, cell=record.cell._replace(backend="edgetpu", artifact="c" * 64))
+    run = run_of((record,))
+    told = {"edgetpu": {"operations": 229, "operations_on_edgetpu": 222}}
+    variant = dataclasses.replace(run.variants[0], sha256="c" * 64, manifest=told)
+    run = dataclasses.replace(run, variants=(variant,))
+    (found,) = by_cell(rows(run)).values()
+    assert found["accelerator_operation_share"].value == 222 / 229
+    assert "not timed 96.94 % time: not observable" in section(render(run))
+    assert (found["accelerator_time_share"].value, found["accelerator_time_share"].reason) == (None, "not observable")
+
+
 CPU, GPU = ("Conv", "CPU", "cpu"), ("Conv", "GPU", "accelerator")
 
 
