@@ -193,6 +193,7 @@ def test_all_mistakes_are_told_at_once(load: Load) -> None:
         ("latency_p99_s: {max: 2}", "latency_p99_s", 2.0, None),
         ("cold_start_ms: 300", "cold_start_s", 0.3, None),
         ("energy_net_mj: 5", "energy_net_j", 0.005, None),
+        ("power_at_rate_mw: 2500", "power_at_rate_w", 2.5, None),
         ("energy_gross_uj: 7", "energy_gross_j", 0.000007, None),
         ("size_kb: 67.3", "size_bytes", 67300.0, None),
         ("peak_memory_mb: 3", "peak_memory_bytes", 3e6, None),
