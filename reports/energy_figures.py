@@ -16,6 +16,7 @@ from reports.records import CellRecord, LaunchRecord
 from reports.statistics import log_interval
 
 NO_ENERGY = "no energy"
+MOST_CLOCK_ERROR = 0.25  # of the measured window
 TOO_FAST = "above the rate measured"
 
 Measured = tuple[LaunchRecord, Energy]
@@ -48,7 +49,10 @@ def launch_energy(launch: LaunchRecord, of: str = SENSOR) -> Energy | Refusal | 
         ranges_j=about.ranges_j,
         problem=problem,
     )
-    trace = trace if of == SENSOR else _on_device_time(trace, launch)
+    if of == METER:
+        trace = _on_device_time(trace, launch)
+        if trace.clock_error_s > MOST_CLOCK_ERROR * spans[0].length_s:
+            return Refusal(source, about.boundary, f"the readings' times are known within {trace.clock_error_s:.3g} s only")
     return integrate(trace, spans[0], (spans[1], spans[2]) if spans[1] and spans[2] else None)
 
 

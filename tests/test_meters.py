@@ -395,6 +395,13 @@ def test_a_meter_that_says_the_same_all_the_time_gives_no_energy() -> None:
     assert "stuck" in found.reason
 
 
+def test_clocks_that_nobody_knows_give_no_energy() -> None:
+    """A laptop that slept during the launch has lost the device's time: a refusal, not a number that may be off by anything."""
+    found = energy_figures.launch_energy(shown(0, 0.2, 40.0), "meter")
+    assert isinstance(found, Refusal)
+    assert "known within 40.8 s only" in found.reason
+
+
 def figures(*launches: LaunchRecord, workload: str = "single_stream") -> dict[str, tuple[float | None, str, str]]:
     record = factory_runs.mixed_run().cells[0]
     record = replace(record, cell=record.cell._replace(workload=Workload(workload, {})), launches=launches)
@@ -549,17 +556,17 @@ def test_a_launch_that_was_not_watched_has_no_energy(tmp_path: Path) -> None:
     assert found.reason == "this machine did not read it while the launch ran"
 
 
-def test_a_meter_that_stops_is_lost(tmp_path: Path) -> None:
-    """Most readings failed: the note says what the last of them said. One of many makes no note."""
-    lost = metering.unmetered(Collected(), Meter.model_validate({"driver": "shelly", "url": "http://h"}), "no answer within 0.5 s")
-    offset = Offset(0.0, 0.0)
-    assert metering.lost(lost) == ""
-    with metering.Readings(Meter.model_validate({"driver": "shelly", "url": "http://h", "token": "env:FLEETMARK_NOT_SET"})) as readings:
+def test_a_meter_is_lost_when_too_many_readings_fail() -> None:
+    """The launch's note says what was said instead of the last one; one of a hundred makes no note, nor a meter that nobody asked."""
+    meter = Meter.model_validate({"driver": "shelly", "url": "http://h", "token": "env:FLEETMARK_NOT_SET"})
+    assert metering.lost(metering.unmetered(Collected(), meter, "not asked")) == ""
+    with metering.Readings(meter) as readings:
         pass
-    assert metering.lost(readings.added_to(Collected(), offset)) == "env:FLEETMARK_NOT_SET holds no token"
-    seldom = readings.added_to(Collected(), offset)
-    seldom.details["meter"] |= {"reads": 100, "failed": 1}
-    assert metering.lost(seldom) == ""
+    found = readings.added_to(Collected(), Offset(0.0, 0.0))
+    assert metering.lost(found) == "env:FLEETMARK_NOT_SET holds no token"
+    for failed, why in ((50, "it stopped"), (1, "")):
+        found.details["meter"] |= {"problem": "it stopped", "reads": 100, "failed": failed}
+        assert metering.lost(found) == why
 
 
 def test_a_plan_knows_how_long_a_meter_takes() -> None:
