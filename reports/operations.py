@@ -44,12 +44,14 @@ class Placement:
 class Profile:
     """A cell's operations in the model's order. Their times and `wall_s`, the inference's, are medians over the inferences.
 
-    They are `averages` where the runtime tells nothing else. `left_out` operations were too many to tell, the fastest ones.
+    They are `averages` where the runtime tells nothing else: then waits of a busy device are in the inference's, unlike in `median_s`.
+    `left_out` operations were too many to tell, the fastest ones.
     """
 
     inferences: int
     averages: bool
     wall_s: float
+    median_s: float
     operations: tuple[Timed, ...]
     left_out: int
 
@@ -111,10 +113,11 @@ def profile_of(record: CellRecord) -> Profile | None:
     walls = launch.values["inference_s"]
     times = launch.values["operation_s"].reshape(-1, len(told)) if "operation_s" in launch.values else None
     averages = times is not None and len(times) < len(walls)
-    wall_s = float(np.mean(walls) if averages else np.median(walls))
+    median_s = float(np.median(walls))
+    wall_s = float(np.mean(walls)) if averages else median_s
     seconds: list[float | None] = [None] * len(told) if times is None else np.median(times, axis=0).tolist()
     operations = tuple(_timed(one, took, wall_s) for one, took in zip(told, seconds, strict=True))
-    return Profile(len(walls), averages, wall_s, operations, _left_out(launch))
+    return Profile(len(walls), averages, wall_s, median_s, operations, _left_out(launch))
 
 
 def operation_figures(record: CellRecord, variants: Sequence[VariantRecord]) -> Iterator[Figure]:

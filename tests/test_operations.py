@@ -359,6 +359,16 @@ def test_operations_that_ran_at_once_leave_less_than_nothing() -> None:
     assert "unattributed negative: operations ran at the same time -40.0 µs -40 %" in shown
 
 
+def test_averages_are_shares_of_the_average_inference() -> None:
+    """Where the runtime tells averages a stalled inference counts in both, and the report gives the median beside it."""
+    told = made(("Conv", "jit", "cpu", 50_000))._replace(wall_ns=array("q", [100_000, 100_000, 400_000]))
+    record = stored(cell("laptop", "fp32", "openvino", 1), told)
+    profile = profile_of(record)
+    assert profile is not None
+    assert (profile.averages, profile.unattributed) == (True, 0.75)
+    assert "Averages over 3 inferences; an inference took 200 µs (median 100 µs" in section(render(run_of((record,))))
+
+
 def test_a_run_without_profiles_has_no_such_section() -> None:
     """Neither section nor link, and no row of the table."""
     page = render(run_of((cell("laptop", "fp32", "tflite", 1),)))
