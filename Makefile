@@ -26,11 +26,12 @@ format: $(DEV_STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(DEV_STAMP) ## takes minutes; writes benchmarks/RESULTS.md
+bench: $(DEV_STAMP) ## takes minutes, compression hours (Debian's dataset-fashion-mnist); writes benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks.fidelity
 	$(BIN)/python -m benchmarks.sensors
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.summary
+	$(BIN)/python -m benchmarks.compression
 
 lab: ## two emulated arm64 boards (docs/LAB.md); as root, minutes when it builds them for the first time
 	PYTHON="$(PYTHON)" tests/lab/lab up
@@ -55,7 +56,8 @@ $(STAMP): .venv/bin/uv pyproject.toml constraints.txt
 	touch $@
 
 $(DEV_STAMP): $(STAMP)
-	$(INSTALL) --editable '.[tflite,openvino,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch # uv would not find pip's own CPU build
+	$(INSTALL) --editable '.[tflite,openvino,train,search,dask,dev]'
 	$(INSTALL) --no-deps --target .venv/stubs tensorrt-stubs # not beside the rest: it would pose as TensorRT, and asks for it
 	touch $@
 

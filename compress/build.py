@@ -1,48 +1,32 @@
 """Builds a model's variants: brings it into a format, applies a recipe, runs and verifies the result, and keeps it by content."""
 
 import errno
-import hashlib
 import json
+import shutil
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from agent.schema import Artifact, Fault, FaultError, ModelFile, SchemaError, decode, dump, fingerprint, load
-from compress import cache, edgetpu, inspect, provenance
-from compress.original import Original, kind_of, original, reference
-from compress.quiet import quiet
-from compress.recipes import Recipe
+from agent.schema import Fault, FaultError, dump, fingerprint
+from compress import budget, cache, edgetpu, making, pipeline, provenance
+from compress.budget import Weighed
+from compress.making import Job
+from compress.original import kind_of, reference
+from compress.recipes import Recipe, Target
 from compress.records import Arrays, Context, Data, Source, Variant
-from compress.techniques import FILES, Technique, Workspace, find, openvino, tensorrt_qdq
-from compress.verify import MAX_ACCURACY_DROP, accuracy, drift, verify
+from compress.stages import SEED
+from compress.techniques import FILES
+from compress.verify import MAX_ACCURACY_DROP, Verification, accuracy, drift, verify
 
 __all__ = ["Context", "Data", "Source", "Variant", "build"]
 
-SEED = 0
-"""Of numpy's global generator while a recipe is applied."""
+COSTS = ("parameters", "macs", "sparsity")
+GROW = ("tensorrt",)
 
 SAME_MODEL_SQNR_DB = 20.0
 """Below this a .tflite is said to differ from the .onnx it came with."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """One build with its inputs read and checked; `twin`: for a .tflite the .onnx of the same model, where it can be read."""
-
-    recipe: Recipe
-    format: str
-    techniques: tuple[Technique, ...]
-    original: Original
-    twin: Original | None
-    labels: NDArray[np.generic] | None
-    context: Context
 
 
 def build(source: Source, recipe: Recipe, format: str, data: Data, context: Context) -> Variant:  # noqa: A002  (the domain's word)
@@ -55,10 +39,12 @@ def build(source: Source, recipe: Recipe, format: str, data: Data, context: Cont
     with _faults(source, format):
         if format == "edgetpu":
             return _compiled(build(source, edgetpu.uncompiled(recipe), "tflite", data, context), recipe, context)
-        job = _job(source, recipe, format, data, context)
+        pipeline.plan(budget.tried(recipe), making.formats(source), format)
+        recipe, found = budget.settled(recipe, _weighed(source, format, data, context))
+        job = making.check(source, recipe, format, data, context)
         folder = context.cache / "variants" / _key(job)
-        cache.once(folder, _is_whole, lambda partial: _make(job, partial))
-        return Variant(_artifact(folder, format), folder, _manifest(folder))
+        cache.once(folder, making.is_whole, lambda partial: _make(job, found, partial))
+        return Variant(making.artifact(folder, format), folder, making.manifest(folder))
 
 
 @contextmanager
@@ -83,15 +69,17 @@ def _compiled(plain: Variant, recipe: Recipe, context: Context) -> Variant:
 
     Where there is no compiler, such as a compile host that is off, what was compiled before is still good.
     """
-    started, before, compiler = time.perf_counter(), _manifest(plain.folder), context.edgetpu_compiler
+    started, before, compiler = time.perf_counter(), making.manifest(plain.folder), context.edgetpu_compiler
     folder = context.cache / "variants" / fingerprint({"format": "edgetpu", "parent": plain.folder.name})
 
     def is_current(folder: Path) -> bool:
-        return _is_whole(folder) and (isinstance(compiler, Fault) or _manifest(folder)["edgetpu"]["version"] == compiler.version)
+        return making.is_whole(folder) and (
+            isinstance(compiler, Fault) or making.manifest(folder)["edgetpu"]["version"] == compiler.version
+        )
 
     def make(partial: Path) -> None:
         told, notes = edgetpu.compile_to(partial / FILES["edgetpu"][0], plain.folder / FILES["tflite"][0], compiler)
-        artifact = _artifact(partial, "edgetpu")
+        artifact = making.artifact(partial, "edgetpu")
         size_bytes = artifact.files[0].size_bytes
         manifest = {
             **before,
@@ -106,119 +94,92 @@ def _compiled(plain: Variant, recipe: Recipe, context: Context) -> Variant:
         (partial / "manifest.json").write_text(json.dumps(manifest, indent=1, allow_nan=False))
 
     cache.once(folder, is_current, make)
-    return Variant(_artifact(folder, "edgetpu"), folder, _manifest(folder))
+    return Variant(making.artifact(folder, "edgetpu"), folder, making.manifest(folder))
 
 
-def _job(source: Source, recipe: Recipe, format: str, data: Data, context: Context) -> _Job:  # noqa: A002
-    techniques = tuple(find(step.technique, format) for step in recipe.steps)
-    for technique, step in zip(techniques, recipe.steps, strict=True):
-        technique.check(step.params)
-    model = original(source, format, data)
-    if any(technique.needs_data for technique in techniques) and not model.calibration:
-        raise FaultError("bad_data", "there are no calibration samples", "add arrays with the prefix calib_ to the data file")
-    return _Job(recipe, format, techniques, model, _twin(source, model, data), data.labels, context)
+def _weighed(source: Source, format: str, data: Data, context: Context) -> Weighed:  # noqa: A002
+    def size(recipe: Recipe, target: Target) -> float:
+        folder = making.made(making.check(source, recipe, format, data, context))
+        if target.quantity == "latency_ms":
+            return context.latency_ms(folder / FILES[format][0], format, target.device)
+        if target.quantity == "size_bytes":
+            return sum(file.size_bytes for file in making.artifact(folder, format).files)
+        value = making.manifest(folder)[target.quantity]
+        if value is None:
+            raise FaultError("unsupported_op", f"{recipe.name}: its {target.quantity} are not known", "take size_bytes", "compress")
+        return value
+
+    def loss_pp(recipe: Recipe) -> float:
+        held_out = data.held_out
+        if held_out is None or held_out.labels is None:
+            raise FaultError("bad_data", "there are no held-out samples with labels", "add held_ arrays and held_labels to the data file")
+        told = build(source, recipe, format, replace(data, eval_feeds=held_out.feeds, labels=held_out.labels), context).manifest
+        return 100 * (told["reference_accuracy"] - told["accuracy"])
+
+    return Weighed(size, loss_pp)
 
 
-def _twin(source: Source, model: Original, data: Data) -> Original | None:
-    if model.format != "tflite" or source.onnx is None:
-        return None
-    try:
-        return original(source, "onnx", data)
-    except FaultError:
-        return None  # cells of its own format report it
+def _key(job: Job) -> str:
+    arrays = [provenance.arrays_digest(model.samples) for model in (job.original, job.twin) if model is not None]
+    labels = {} if job.data.labels is None else {"labels": job.data.labels}
+    verified = {"recipe": asdict(job.recipe), "data": [*arrays, provenance.arrays_digest(labels)], "task": job.data.task}
+    return fingerprint({"made": making.key(job), **verified})
 
 
-def _key(job: _Job) -> str:
-    models = [model for model in (job.original, job.twin) if model is not None]
-    arrays = [provenance.arrays_digest(part) for model in models for part in (model.samples, model.calibration)]
-    labels = {} if job.labels is None else {"labels": job.labels}
-    record = {
-        "model": [model.sha256 for model in models],
-        "recipe": asdict(job.recipe),
-        "format": job.format,
-        "data": [*arrays, provenance.arrays_digest(labels)],
-        "tools": provenance.tools(job.format),
-        "code": provenance.code_digest(),
-    }
-    return fingerprint(record)
-
-
-def _make(job: _Job, folder: Path) -> None:
-    """Fills `folder` with the artifact's files and manifest.json."""
-    started = time.perf_counter()
+def _make(job: Job, found: list[str], folder: Path) -> None:
+    """Fills `folder` with the artifact's files and manifest.json, once it is verified."""
     expected = reference(job.original, job.context)
     notes = _compared_with_twin(job, expected)
-    with TemporaryDirectory(dir=folder) as work:
-        path = job.original.write(Path(work) / "original")
-        parameters = inspect.parameters(path, job.original.format)
-        made, baseline_bytes, applied = _apply(job, path)
-        for name in FILES[job.format]:
-            made.with_name(name).rename(folder / name)
-    artifact = _artifact(folder, job.format)
+    made_in = making.made(job)
+    made = making.manifest(made_in)
+    for name in [*FILES[job.format], *made["extras"]]:
+        shutil.copyfile(made_in / name, folder / name)
+    artifact = making.artifact(folder, job.format)
     size_bytes = sum(file.size_bytes for file in artifact.files)
-    outputs = job.context.run_model(folder / FILES[job.format][0], job.format, job.original.samples)
-    checked = verify(expected, outputs, job.labels)
-    notes += applied
-    if job.recipe.steps and size_bytes >= baseline_bytes:
-        notes.append(f"did not get smaller: {baseline_bytes} to {size_bytes} bytes")
-    calibrated = any(technique.needs_data for technique in job.techniques)
+    samples = dict(zip(made["inputs"], job.original.samples.values(), strict=True))
+    outputs = job.context.run_model(folder / FILES[job.format][0], job.format, samples)
+    checked = verify(expected, outputs, job.data.labels)
+    notes += [*found, *made["notes"]]
+    refusal = _refusal(job, size_bytes, made["float_size_bytes"], checked)
+    calibrated = any(stage.technique.needs_data for stage in job.stages)
     manifest = {
         "recipe": asdict(job.recipe),
         "parents": [{"file": job.original.name, "format": job.original.format, "sha256": job.original.sha256}],
         "artifact": dump(artifact),
         "size_bytes": size_bytes,
-        "float_size_bytes": baseline_bytes,
-        "shrank": size_bytes < baseline_bytes,
-        "parameters": parameters,
+        "float_size_bytes": made["float_size_bytes"],
+        "shrank": size_bytes < made["float_size_bytes"],
+        **{name: made[name] for name in COSTS},
         **asdict(checked),
         "calibration_samples": len(next(iter(job.original.calibration.values()))) if calibrated else 0,
         "seed": SEED,
-        "tools": provenance.tools(job.format),
+        "tools": making.tools(job),
+        "steps": made["told"],
+        "refusal": refusal and dump(refusal),
         "notes": notes,
-        "seconds": round(time.perf_counter() - started, 3),
+        "seconds": made["seconds"],
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, allow_nan=False))
 
 
-def _apply(job: _Job, path: Path) -> tuple[Path, int, list[str]]:
-    """The main file of the result, the size of the float model in the same format, and notes."""
-    work = path.parent.parent
-    notes: list[str] = []
-    with quiet(), _library_errors():
-        np.random.seed(SEED)  # the libraries draw from the global generator, if at all
-        if job.format == "openvino":
-            path = openvino.convert(path, _new_folder(work / "converted"))
-        elif job.format == "tensorrt":
-            fitted = tensorrt_qdq.fit(path, _new_folder(work / "converted"))
-            path, notes = fitted.path, [*fitted.notes]
-        baseline_bytes = sum(path.with_name(name).stat().st_size for name in FILES[job.format])
-        for at, (technique, step) in enumerate(zip(job.techniques, job.recipe.steps, strict=True)):
-            workspace = Workspace(_new_folder(work / f"step-{at}"), job.original.calibration, job.original.batch)
-            applied = technique.apply(path, step.params, workspace)
-            path = applied.path
-            notes += applied.notes
-    return path, baseline_bytes, notes
+def _refusal(job: Job, size_bytes: int, float_bytes: int, checked: Verification) -> Fault | None:
+    """Why the artifact is not shipped unless it is asked for: it did not shrink, or it lost more than the recipe allows.
+
+    A file for TensorRT keeps float weights beside its Q/DQ layers: what shrinks is the engine that the device builds of it.
+    """
+    name, floor_pp = job.recipe.name, job.recipe.floor_pp
+    if job.recipe.steps and size_bytes >= float_bytes and job.format not in GROW:
+        return Fault("verification", "verify", f"{name} did not make it smaller: {float_bytes} to {size_bytes} bytes", "leave it out")
+    if floor_pp is None or checked.accuracy is None or checked.reference_accuracy is None:
+        return None
+    drop_pp = 100 * (checked.reference_accuracy - checked.accuracy)
+    if drop_pp <= floor_pp:
+        return None
+    message = f"{name} loses {drop_pp:.2f} points, its floor is {floor_pp:g}: {checked.reference_accuracy:.4f} to {checked.accuracy:.4f}"
+    return Fault("accuracy_floor", "verify", message, "lower its strength, train longer, or raise accuracy_drop_pp of the recipe")
 
 
-@contextmanager
-def _library_errors() -> Generator[None]:
-    """Makes `convert_fail` of whatever a conversion library raises."""
-    try:
-        yield
-    except (FaultError, OSError, MemoryError):
-        raise
-    except Exception as error:
-        first = next(iter(str(error).splitlines()), "")
-        message = f"{type(error).__name__}: {first}"
-        raise FaultError("convert_fail", message, "try another recipe, or export the model with other settings") from error
-
-
-def _new_folder(path: Path) -> Path:
-    path.mkdir()
-    return path
-
-
-def _compared_with_twin(job: _Job, expected: Arrays) -> list[str]:
+def _compared_with_twin(job: Job, expected: Arrays) -> list[str]:
     """A note where the .tflite is not the .onnx's model; raises FaultError `verification` where labels show that it is fed wrongly."""
     if job.twin is None:
         return []
@@ -227,8 +188,8 @@ def _compared_with_twin(job: _Job, expected: Arrays) -> list[str]:
     except FaultError:
         return []  # cells of its own format report it
     ours_first, theirs_first = next(iter(expected.values())), next(iter(theirs.values()))
-    if job.labels is not None:
-        ours, original_accuracy = accuracy(ours_first, job.labels), accuracy(theirs_first, job.labels)
+    if job.data.labels is not None:
+        ours, original_accuracy = accuracy(ours_first, job.data.labels), accuracy(theirs_first, job.data.labels)
         if original_accuracy - ours > MAX_ACCURACY_DROP:
             message = f"{job.original.name} has accuracy {ours:.3f}, {job.twin.name} {original_accuracy:.3f}"
             raise FaultError("verification", message, "convert it again, or correct its input layout in the suite", "verify")
@@ -236,25 +197,3 @@ def _compared_with_twin(job: _Job, expected: Arrays) -> list[str]:
         return []
     sqnr_db = drift(theirs_first, ours_first).sqnr_db
     return [] if sqnr_db >= SAME_MODEL_SQNR_DB else [f"{job.original.name} gives other outputs than {job.twin.name}: SQNR {sqnr_db:.1f} dB"]
-
-
-def _artifact(folder: Path, format: str) -> Artifact:  # noqa: A002
-    files = [ModelFile(name, _sha256(folder / name), (folder / name).stat().st_size) for name in FILES[format]]
-    return Artifact(files[0].sha256 if len(files) == 1 else fingerprint(files), format, files)
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _manifest(folder: Path) -> dict[str, Any]:
-    return decode((folder / "manifest.json").read_bytes())
-
-
-def _is_whole(folder: Path) -> bool:
-    """Whether the files are those that the manifest was written for."""
-    try:
-        kept = load(Artifact, _manifest(folder)["artifact"])
-        return kept == _artifact(folder, kept.format)
-    except (OSError, SchemaError, KeyError):
-        return False

@@ -112,19 +112,19 @@ def sort(model: "onnx.ModelProto") -> None:
     """Puts each node after those whose outputs it needs, as ONNX wants it; onnxruntime is lenient, OpenVINO 2021.4 is not."""
     nodes = list(model.graph.node)
     made_by = {name: at for at, node in enumerate(nodes) for name in node.output}
-    needs = {at: sorted({made_by[name] for name in _read_by(node) if name in made_by}) for at, node in enumerate(nodes)}
+    needs = {at: sorted({made_by[name] for name in read_by(node) if name in made_by}) for at, node in enumerate(nodes)}
     order = list(TopologicalSorter(needs).static_order())
     del model.graph.node[:]
     model.graph.node.extend(nodes[at] for at in order)
 
 
-def _read_by(node: "onnx.NodeProto") -> Iterator[str]:
+def read_by(node: "onnx.NodeProto") -> Iterator[str]:
     """The values that a node reads, those of its subgraphs included."""
     yield from node.input
     for attribute in node.attribute:
         for graph in (attribute.g, *attribute.graphs):
             for inner in graph.node:
-                yield from _read_by(inner)
+                yield from read_by(inner)
 
 
 def _keep_constants_apart(model: "onnx.ModelProto") -> None:

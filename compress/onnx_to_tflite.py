@@ -61,6 +61,14 @@ def convert(model: str, onnx: Path, data: Data, context: Context) -> Converted:
     Raises FaultError: `convert_fail` (no Python that the tool runs under, an operator that it does not know, ...), `verification`
     (other outputs than the ONNX's), `bad_model`, `bad_data`, and what `context.run_model` raises.
     """
+    path, seconds = tflite(onnx, context)
+    transpose = _transpose(onnx, path, data)
+    sqnr_db = _sqnr_db(Source(model, onnx, path), replace(data, transpose=transpose), context)
+    return Converted(path, transpose, seconds, sqnr_db)
+
+
+def tflite(onnx: Path, context: Context) -> tuple[Path, float]:
+    """The unchecked .tflite of an ONNX file, and the seconds that it took, 0 where it was there; raises FaultError `convert_fail`."""
     content = onnx_model.self_contained(onnx)
     ours = [hashlib.sha256(part).hexdigest() for part in (content, CONSTRAINTS.read_bytes(), Path(__file__).read_bytes())]
     folder = context.cache / "converted" / fingerprint(ours)
@@ -73,10 +81,7 @@ def convert(model: str, onnx: Path, data: Data, context: Context) -> Converted:
 
     cache.once(folder, lambda kept: (kept / "model.tflite").is_file(), make)
     os.utime(folder)  # tells gc when it was last used
-    path = folder / "model.tflite"
-    transpose = _transpose(onnx, path, data)
-    sqnr_db = _sqnr_db(Source(model, onnx, path), replace(data, transpose=transpose), context)
-    return Converted(path, transpose, seconds[0], sqnr_db)
+    return folder / "model.tflite", seconds[0]
 
 
 def interpreter() -> Path:

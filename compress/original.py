@@ -1,14 +1,14 @@
 """A float model in one piece, with the samples in its layout and what it gives for them."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from agent.schema import FaultError, fingerprint
+from agent.schema import FaultError, TensorSpec, fingerprint
 from compress import cache, feeds, inspect, onnx_model, provenance
 from compress.records import Arrays, Context, Data, Source
 from compress.techniques import FILES
@@ -76,15 +76,20 @@ def reference(model: Original, context: Context) -> Arrays:
         return {str(name): stored[f"arr_{at}"] for at, name in enumerate(stored["arr_0"], start=1)}
 
 
+def fed(specs: Sequence[TensorSpec], format: str, data: Data) -> tuple[Arrays, Arrays]:  # noqa: A002
+    """The evaluation samples and the calibration samples (none where there are none) as a model of this format is fed them."""
+    transpose: Mapping[str, tuple[int, ...]] = data.transpose if format == "tflite" else {}
+    calibration = feeds.arrange(specs, data.calib_feeds, transpose) if data.calib_feeds else {}
+    return feeds.arrange(specs, data.eval_feeds, transpose), calibration
+
+
 def _read(path: Path, format: str, data: Data) -> Original:  # noqa: A002  (the domain's word)
     try:
         content = onnx_model.self_contained(path) if format == "onnx" else path.read_bytes()
         specs = inspect.inputs(path, format)
     except OSError as error:
         raise FaultError("bad_model", f"{path.name}: {error.strerror}", "correct its path in the suite", "load") from None
-    transpose: Mapping[str, tuple[int, ...]] = data.transpose if format == "tflite" else {}
-    samples = feeds.arrange(specs, data.eval_feeds, transpose)
-    calibration = feeds.arrange(specs, data.calib_feeds, transpose) if data.calib_feeds else {}
+    samples, calibration = fed(specs, format, data)
     count = min((len(array) for array in samples.values()), default=0)
     if count == 0 or (data.labels is not None and len(data.labels) != count):
         labels = "" if data.labels is None else f" and {len(data.labels)} labels"

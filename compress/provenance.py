@@ -16,7 +16,9 @@ _TOOLS = {
     "tflite": ("numpy", "ai-edge-litert", "litert-quantizer"),
     "openvino": ("numpy", "onnx", "onnxruntime", "openvino", "nncf"),
     "tensorrt": ("numpy", "onnx", "onnxruntime"),
+    "torch": ("numpy", "onnx", "torch"),
 }
+_EXTRAS = {"torch": "train"}
 
 
 def tools(format: str) -> dict[str, str]:  # noqa: A002  (the domain's word)
@@ -27,7 +29,7 @@ def tools(format: str) -> dict[str, str]:  # noqa: A002  (the domain's word)
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             message = f"the package {package} is not installed"
-            raise FaultError("env_missing", message, f"install fleetmark[{format}]", "compress") from None
+            raise FaultError("env_missing", message, f"install fleetmark[{_EXTRAS.get(format, format)}]", "compress") from None
     return versions
 
 

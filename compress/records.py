@@ -3,36 +3,59 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.schema import Artifact, Fault
+from agent.schema import Artifact, Fault, FaultError, load
 
 Arrays = Mapping[str, NDArray[np.generic]]
 
 
 @dataclass(frozen=True, slots=True)
+class TorchSource:
+    """A torch module: the file that defines `factory`, which makes it when called without arguments, and its weights (a state_dict)."""
+
+    file: Path
+    factory: str
+    weights: Path | None
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
-    """A model as its owner has it: the float originals, in one format or both."""
+    """A model as its owner has it: the float originals, in one format or several. Of a torch module `onnx` is what was exported of it."""
 
     model: str
     onnx: Path | None
     tflite: Path | None
+    torch: TorchSource | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Feeds as in Data; `labels` None where there are none."""
+
+    feeds: Arrays
+    labels: NDArray[np.generic] | None
 
 
 @dataclass(frozen=True, slots=True)
 class Data:
     """Samples to verify with and to calibrate with: float32, normalised, in the ONNX layout, samples on axis 0, by input name.
 
-    `labels`: class index per evaluation sample, None where there are none. `transpose`: axes, the sample axis included, that bring an
-    input into the TFLite layout.
+    `labels`: one entry per evaluation sample (the class index, for a classification), None where there are none. `transpose`: axes, the
+    sample axis included, that bring an input into the TFLite layout. `train` is what training steps learn from; every choice that a
+    technique or a search makes (epoch, strength, rank) looks at `held_out`, never at the evaluation samples. `task` is the suite's.
     """
 
     eval_feeds: Arrays
     calib_feeds: Arrays
     labels: NDArray[np.generic] | None
     transpose: Mapping[str, tuple[int, ...]]
+    train: Samples | None = None
+    held_out: Samples | None = None
+    task: str = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +85,24 @@ NO_COMPILER = Fault(
 )
 
 
+def no_device(path: Path, format: str, device: str) -> float:  # noqa: A002, ARG001
+    """Raises FaultError `unreachable`: nobody to measure on."""
+    raise FaultError("unreachable", f"there is no device {device} to measure {path.name} on", "name one of inventory.yaml", "compress")
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What the caller supplies: a folder to keep results in, and ways to run a model and to compile one for the Edge TPU.
 
     `run_model(main file, format, feeds in its layout)` gives the outputs in the model's order, samples on axis 0; may raise FaultError.
-    `edgetpu_compiler` may be the reason why there is none. All is picklable where builds run in other processes.
+    `edgetpu_compiler` may be the reason why there is none. `latency_ms(main file, format, device)` measures on a device of the inventory.
+    All is picklable where builds run in other processes.
     """
 
     cache: Path
     run_model: Callable[[Path, str, Arrays], Arrays]
     edgetpu_compiler: Compiler | Fault = NO_COMPILER
+    latency_ms: Callable[[Path, str, str], float] = no_device
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,4 +111,10 @@ class Variant:
 
     artifact: Artifact
     folder: Path
-    manifest: Mapping[str, object]
+    manifest: Mapping[str, Any]
+
+    @property
+    def refusal(self) -> Fault | None:
+        """Why it should not be shipped: it did not shrink, or lost more than its recipe allows."""
+        told = self.manifest.get("refusal")
+        return None if told is None else load(Fault, told)

@@ -18,11 +18,12 @@ import compress.inspect
 from agent.feeds import prepare_array
 from agent.schema import FaultError, Feed, TensorSpec
 from compress.original import kind_of
-from compress.records import Data
+from compress.records import Data, Samples
 from controller.suite import Model
 
 RANDOM_SAMPLES = 32
 RANDOM_SEED = 20
+HELD_OUT_PART = 10
 TFLITE_AXES = {4: (0, 2, 3, 1), 3: (0, 2, 1), 5: (0, 2, 3, 4, 1)}
 FORMATS = ("onnx", "openvino", "tensorrt", "tflite", "edgetpu")
 DYNAMIC_SIZE = 1
@@ -44,10 +45,10 @@ def prepare(name: str, model: Model, folder: Path, say: Callable[[str], None]) -
 
     uint8 arrays are scaled by 1/255; then (value - mean) / std as the suite says, per channel where it gives several.
     """
-    if not model.source.is_file():
-        raise FaultError("bad_model", f"{name}: there is no {model.source}", "correct `source:` in the suite", "load")
-    specs = compress.inspect.inputs(model.source, "onnx" if model.source.suffix == ".onnx" else "tflite")
-    arrays = _read(model.data) if model.data else _random(specs)
+    for file in (model.torch.file, model.torch.weights) if model.torch else (model.source,):
+        if file and not file.is_file():
+            raise FaultError("bad_model", f"{name}: there is no {file}", "correct `source:` in the suite", "load")
+    specs, arrays = _read_model(model) if model.torch is None else _read_module(name, model)
     wire = {spec.name: _pick(arrays, "eval_", spec.name, name) for spec in specs}
     if model.data and not any(array.startswith("calib_") for array in arrays):
         say(f"{name}: no calib_ arrays in {model.data.name}: static int8 is calibrated on the samples it is evaluated with")
@@ -58,12 +59,57 @@ def prepare(name: str, model: Model, folder: Path, say: Callable[[str], None]) -
     data = Data(
         eval_feeds={key: prepare_array(np, array, feeds[key]) for key, array in wire.items()},
         calib_feeds=calibration,
-        labels=_labels(arrays, name, len(next(iter(wire.values())))),
+        labels=_labels(arrays, "eval_", name, len(next(iter(wire.values())))),
         transpose=transpose,
+        task=model.task,
+        **_learning(arrays, feeds, name),
     )
     file, sha256 = _write(wire, folder)
     plain = tuple(feeds.values())
     return transposed(Dataset(file, sha256, dict.fromkeys(FORMATS, plain), data, model.data is None), transpose)
+
+
+def _read_model(model: Model) -> tuple[list[TensorSpec], dict[str, NDArray[Any]]]:
+    """What a model file is fed, and the data, drawn at random where there is none."""
+    specs = compress.inspect.inputs(model.source, "onnx" if model.source.suffix == ".onnx" else "tflite")
+    return specs, _read(model.data) if model.data else _random(specs)
+
+
+def _read_module(name: str, model: Model) -> tuple[list[TensorSpec], dict[str, NDArray[Any]]]:
+    """What a torch module is fed, by its data: floating-point numbers and bytes as float32, other whole numbers as int64."""
+    if model.data is None:
+        raise FaultError("bad_data", f"{name}: a torch module does not tell what it is fed", "give `data:` with eval_ arrays in the suite")
+    arrays = _read(model.data)
+    names = [key.removeprefix("eval_") for key in arrays if key.startswith("eval_") and key != "eval_labels"]
+    dtypes = {key: model.inputs[key].dtype if key in model.inputs else None for key in names}
+    return [TensorSpec(key, [1, *arrays[f"eval_{key}"].shape[1:]], dtypes[key] or _fed(arrays[f"eval_{key}"])) for key in names], arrays
+
+
+def _fed(array: NDArray[Any]) -> str:
+    return "int64" if array.dtype.kind in "iu" and array.dtype != np.uint8 else "float32"
+
+
+def _learning(arrays: Mapping[str, NDArray[Any]], feeds: Mapping[str, Feed], name: str) -> dict[str, Samples | None]:
+    """The training samples and those held out from them: the held_ arrays, or else a seeded tenth of the train_ ones."""
+    train, held_out = _part(arrays, "train_", feeds, name), _part(arrays, "held_", feeds, name)
+    if train is not None and held_out is None:
+        count = len(next(iter(train.feeds.values())))
+        order = np.random.default_rng(RANDOM_SEED).permutation(count)
+        held_out, train = _rows(train, order[: count // HELD_OUT_PART]), _rows(train, order[count // HELD_OUT_PART :])
+    return {"train": train, "held_out": held_out}
+
+
+def _part(arrays: Mapping[str, NDArray[Any]], prefix: str, feeds: Mapping[str, Feed], name: str) -> Samples | None:
+    if not any(key.startswith(prefix) for key in arrays):
+        return None
+    fed = {key: np.asarray(prepare_array(np, _pick(arrays, prefix, key, name), feed)) for key, feed in feeds.items()}
+    if len({len(array) for array in fed.values()}) != 1:
+        raise FaultError("bad_data", f"{name}: the {prefix} arrays have different numbers of samples", "give each input the same")
+    return Samples(fed, _labels(arrays, prefix, name, len(next(iter(fed.values())))))
+
+
+def _rows(samples: Samples, rows: NDArray[np.int64]) -> Samples:
+    return Samples({key: array[rows] for key, array in samples.feeds.items()}, None if samples.labels is None else samples.labels[rows])
 
 
 def transposed(dataset: Dataset, transpose: Mapping[str, tuple[int, ...]]) -> Dataset:
@@ -119,7 +165,7 @@ def _axes(spec: TensorSpec, model: Model) -> tuple[int, ...]:
     declared = model.inputs.get(spec.name)
     layout = declared.layout if declared else None
     rank = len(spec.shape)
-    channels_first = layout in ("NCHW", "NCDHW", "NCL", "NCW") if layout else rank == 4 and model.source.suffix == ".onnx"
+    channels_first = layout in ("NCHW", "NCDHW", "NCL", "NCW") if layout else rank == 4 and model.source.suffix != ".tflite"
     return TFLITE_AXES.get(rank, ()) if channels_first else ()
 
 
@@ -135,10 +181,10 @@ def _check(name: str, specs: list[TensorSpec], wire: Mapping[str, NDArray[Any]])
         raise FaultError("bad_data", f"{name}: the eval_ arrays have different numbers of samples", "give each input the same")
 
 
-def _labels(arrays: Mapping[str, NDArray[Any]], name: str, samples: int) -> NDArray[Any] | None:
-    labels = arrays.get("eval_labels")
+def _labels(arrays: Mapping[str, NDArray[Any]], prefix: str, name: str, samples: int) -> NDArray[Any] | None:
+    labels = arrays.get(f"{prefix}labels")
     if labels is not None and (labels.shape != (samples,) or labels.dtype.kind not in "iu"):
-        message = f"{name}: eval_labels are {labels.dtype} of shape {list(labels.shape)}, there are {samples} samples"
+        message = f"{name}: {prefix}labels are {labels.dtype} of shape {list(labels.shape)}, there are {samples} samples"
         raise FaultError("bad_data", message, "give one whole number a sample")
     return labels
 

@@ -1,41 +1,136 @@
-"""Where compression runs: local processes, so that a library that dies takes one job with it and not the run."""
+"""Where compression runs: processes of this machine, or a Dask cluster; the same jobs by the same code."""
+# distributed is typed in part.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
+from agent import VERSION
 from agent.schema import Fault, FaultError
+from controller.errors import FleetmarkError
 
 WORKERS = 2
+LOCAL = "local"
+DASK = "dask://"
+CONNECT_S = 10.0
+DIED = Fault("crash", "compress", "the process that compressed it died", "see whether the recipe suits the model")
 J = TypeVar("J")
 R = TypeVar("R")
 
 
-def run(work: Callable[[J], R], jobs: Sequence[J]) -> Iterator[tuple[J, R | Fault]]:
-    """Yield each job with its result, or its fault, as they come; exceptions of `work` other than FaultError are raised.
+class Engine(Protocol):
+    """Runs jobs."""
 
-    `work` and the jobs must be picklable. A job whose process died gets a second try alone, then the fault `crash`.
-    """
-    suspects: list[J] = []
-    with _pool(min(WORKERS, len(jobs) or 1)) as pool:
-        futures: dict[Future[R | Fault], J] = {pool.submit(_guarded, work, job): job for job in jobs}
-        try:
-            for future in as_completed(futures):
-                try:
-                    yield futures[future], future.result()
-                except BrokenProcessPool:
-                    suspects.append(futures[future])
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    for job in suspects:
-        with _pool(1) as pool:
+    @property
+    def is_here(self) -> bool:
+        """Whether the jobs see this machine's files."""
+        ...
+
+    def run(self, work: Callable[[J], R], jobs: Sequence[J]) -> Iterator[tuple[J, R | Fault]]:
+        """Yield each job with its result, or its fault, as they come; exceptions of `work` other than FaultError are raised.
+
+        `work` and the jobs must be picklable. A job whose process died is run again, then it has the fault `crash`. Whoever stops
+        taking results cancels the rest.
+        """
+        ...
+
+
+def choose(text: str, workers: int = WORKERS) -> Engine:
+    """The engine called `local`, or the cluster at dask://host:port; raises FleetmarkError."""
+    if text == LOCAL:
+        return Local(workers)
+    if text.startswith(DASK) and len(text) > len(DASK):
+        return Dask("tcp://" + text.removeprefix(DASK))
+    raise FleetmarkError(f"no engine is called {text!r}", next=f"use {LOCAL}, or {DASK}host:port of a Dask scheduler")
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """Processes of this machine, `workers` at once, so that a library that dies takes one job with it and not the run."""
+
+    workers: int = WORKERS
+    is_here: bool = True
+
+    def run(self, work: Callable[[J], R], jobs: Sequence[J]) -> Iterator[tuple[J, R | Fault]]:
+        """As Engine.run."""
+        suspects: list[J] = []
+        with _pool(min(self.workers, len(jobs) or 1)) as pool:
+            futures: dict[Future[R | Fault], J] = {pool.submit(_guarded, work, job): job for job in jobs}
             try:
-                yield job, pool.submit(_guarded, work, job).result()
-            except BrokenProcessPool:
-                yield job, Fault("crash", "compress", "the process that compressed it died", "see whether the recipe suits the model")
+                for future in as_completed(futures):
+                    try:
+                        yield futures[future], future.result()
+                    except BrokenProcessPool:
+                        suspects.append(futures[future])
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        for job in suspects:
+            with _pool(1) as pool:
+                try:
+                    yield job, pool.submit(_guarded, work, job).result()
+                except BrokenProcessPool:
+                    yield job, DIED
+
+
+@dataclass(frozen=True, slots=True)
+class Dask:
+    """The workers of a cluster; `address` is its scheduler's. They need this version of fleetmark, and the extras that the recipes use."""
+
+    address: str
+    is_here: bool = False
+
+    def run(self, work: Callable[[J], R], jobs: Sequence[J]) -> Iterator[tuple[J, R | Fault]]:
+        """As Engine.run; the scheduler runs a dead worker's jobs again on others."""
+        with _client(self.address) as client:
+            _check_versions(client)
+            from distributed import as_completed as as_they_come
+
+            futures = {client.submit(_guarded, work, job, pure=False): job for job in jobs}
+            try:
+                for future in as_they_come(futures, raise_errors=False):
+                    yield futures[future], _result(future)
+            finally:
+                client.cancel([future for future in futures if not future.done()])
+
+
+def _result(future: Any) -> Any:
+    from distributed.scheduler import KilledWorker
+
+    try:
+        return future.result()
+    except KilledWorker:
+        return DIED
+
+
+def _client(address: str) -> Any:
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise FleetmarkError(f"distributed cannot be imported: {error}", next="install fleetmark[dask]") from None
+    try:
+        return Client(address, timeout=CONNECT_S)
+    except (OSError, ValueError) as error:
+        raise FleetmarkError(f"no Dask scheduler answers at {address}: {error}", next="start one, or use --engine local") from error
+
+
+def _check_versions(client: Any) -> None:
+    """Raises FleetmarkError for a cluster without workers, or with workers that have another version of fleetmark or none."""
+    found: dict[str, Any] = client.run(_version, on_error="return")
+    if not found:
+        raise FleetmarkError("the Dask cluster has no workers", next="start some: dask worker ADDRESS")
+    for worker, version in found.items():
+        if version != VERSION:
+            said = f"fleetmark {version}" if isinstance(version, str) else f"no fleetmark ({version})"
+            raise FleetmarkError(f"the Dask worker {worker} has {said}, this is {VERSION}", next="install the same version there")
+
+
+def _version() -> str:
+    return VERSION
 
 
 def _guarded(work: Callable[[J], R], job: J) -> R | Fault:

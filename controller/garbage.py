@@ -14,6 +14,9 @@ KINDS = {
     "artifacts": "artifacts/variants",
     "references": "artifacts/references",
     "converted": "artifacts/converted",
+    "exported": "artifacts/exported",
+    "trained": "artifacts/trained",
+    "unverified artifacts": "artifacts/made",
     "data": "data",
     "environments": "environments",
 }

@@ -6,9 +6,9 @@ from typing import Any
 
 import backends
 from agent.schema import Fault, Workload, fingerprint
-from compress import recipes
 from compress.original import kind_of
-from controller import targets
+from compress.recipes import Recipe
+from controller import recipe_file, targets
 from controller.choices import BackendChoice, WorkloadChoice
 from controller.errors import FleetmarkError
 from controller.inventory import Device, Meter
@@ -42,13 +42,12 @@ def plan(suite: Suite, devices: Sequence[Device]) -> list[PlannedCell]:
 
     A backend that `auto` stands for has cells only of models that it fits; one that was named has them with the reason.
     """
-    for recipe in suite.recipes:
-        _check_recipe(recipe)
+    recipes = recipes_of(suite)
     found = [
         (automatic, _cell(device, name, model, recipe, backend, workload))
         for device in devices
         for name, model in suite.models.items()
-        for recipe in suite.recipes
+        for recipe in recipes.values()
         for automatic, backend in _backends(suite, device)
         for workload in suite.workloads
     ]
@@ -73,11 +72,15 @@ def _identity(cell: PlannedCell) -> str:
     return fingerprint([cell.device, cell.model, cell.recipe, cell.backend, dict(cell.options), cell.workload])
 
 
-def _check_recipe(name: str) -> None:
-    try:
-        recipes.get(name)
-    except recipes.UnknownRecipeError as error:
-        raise FleetmarkError(str(error), next="mend `recipes:` in the suite, or --recipe") from error
+def recipes_of(suite: Suite) -> dict[str, Recipe]:
+    """The suite's recipes by name; raises ConfigError for a recipe file, FleetmarkError for a name that nobody has or that two have."""
+    found: dict[str, Recipe] = {}
+    for text in suite.recipes:
+        recipe = recipe_file.find(text)
+        if recipe.name in found:
+            raise FleetmarkError(f"two recipes are called {recipe.name!r}", next="give the recipe file another `name:`")
+        found[recipe.name] = recipe
+    return found
 
 
 def estimated_s(cells: Sequence[PlannedCell], profile: Profile, launches: int, meters: Mapping[str, Meter] | None = None) -> float:
@@ -106,16 +109,16 @@ def _known(options: Mapping[str, Any], backend: str) -> Mapping[str, Any]:
     return {key: value for key, value in options.items() if backend not in backends.NAMES or key in backends.get(backend).options}
 
 
-def _cell(device: Device, name: str, model: Model, recipe: str, backend: BackendChoice, workload: WorkloadChoice) -> PlannedCell:
+def _cell(device: Device, name: str, model: Model, recipe: Recipe, backend: BackendChoice, workload: WorkloadChoice) -> PlannedCell:
     known = backend.name in backends.NAMES
     format_ = targets.format_of(device, backend.name, backend.options) if known else ""
     fault = targets.refusal(device, backend.name, backend.options, recipe)
     if not known:
         fault = Fault("env_missing", "plan", f"backend {backend.name} is not in this version", f"use {', '.join(backends.NAMES)}")
-    elif kind_of(format_) == "tflite" and model.tflite is None and model.source.suffix not in (".tflite", ".onnx"):
+    elif kind_of(format_) == "tflite" and model.tflite is None and not (model.torch or model.source.suffix in (".tflite", ".onnx")):
         fault = Fault("convert_fail", "plan", f"{name} has no .tflite", f"give `tflite:` beside `source:` of {name} in the suite")
-    elif kind_of(format_) == "onnx" and model.source.suffix != ".onnx":
+    elif kind_of(format_) == "onnx" and not (model.torch or model.source.suffix == ".onnx"):
         fault = Fault("convert_fail", "plan", f"{name} has no .onnx, which {backend.name} needs", f"give an .onnx as `source:` of {name}")
     return PlannedCell(
-        device.name, name, recipe, format_, backend.name, backend.options, Workload(workload.name, dict(workload.options)), fault
+        device.name, name, recipe.name, format_, backend.name, backend.options, Workload(workload.name, dict(workload.options)), fault
     )

@@ -110,7 +110,9 @@ def _alone(folder: Path) -> Generator[None]:
 
 
 def _execute(request: Request, store: Store, listener: Listener, run_id: str, resume: bool, on_plan: Callable[[int], None]) -> None:
-    prepared = variants.prepare(request.suite.models, request.planned, cache_folder(), listener.say, request.compile_hosts)
+    recipes = planning.recipes_of(request.suite)
+    asked = [(cell.model, cell.recipe, cell.format) for cell in request.planned if cell.fault is None]
+    prepared = variants.prepare(request.suite.models, recipes, asked, cache_folder(), listener.say, request.compile_hosts)
     matrix = _matrix(request.planned, prepared)
     if resume:
         _check_same(store.load_run(run_id), request, matrix)

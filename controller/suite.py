@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, ValidationInfo, WithJsonSchema, model_validator
 
+from compress.records import TorchSource
 from controller import gates, strict, yamlfile
 from controller.choices import BackendChoice, BackendField, WorkloadChoice, WorkloadField
 from controller.gates import Gate, GateTable, Limits
@@ -19,23 +20,28 @@ TASKS = ("classification", "detection", "embedding", "anomaly", "sequence", "non
 Profile = Literal["quick", "standard", "strict"]
 DType = Literal["float32", "float16", "float64", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "bool"]
 
-_CODE = re.compile(r"python:[^:\s]+:[A-Za-z_]\w*")
+_CODE = re.compile(r"python:[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+_RESOLVED = re.compile(r"python:/.+\.py:[A-Za-z_]\w*")
 
 
 def _source(value: Any, info: ValidationInfo) -> Any:
-    return Path(value) if isinstance(value, str) and value.startswith("python:") else strict.resolve(value, info)
+    """An absolute path; of a python: source the file becomes one: python:/folder/package/module.py:factory."""
+    if isinstance(value, str) and _CODE.fullmatch(value):
+        _, module, factory = value.split(":")
+        return Path(f"python:{strict.resolve(module.replace('.', '/') + '.py', info)}:{factory}")
+    return strict.resolve(value, info)
 
 
 def _check_source(path: Path) -> Path:
-    if path.suffix not in (".onnx", ".tflite") and not _CODE.fullmatch(str(path)):
+    if path.suffix not in (".onnx", ".tflite") and not _RESOLVED.fullmatch(str(path)):
         raise ValueError("a path ending with .onnx or .tflite expected, or python:package.module:factory")
     return path
 
 
 def _check_suffix(path: Path, info: ValidationInfo) -> Path:
-    suffix = {"tflite": ".tflite", "data": ".npz"}[info.field_name or ""]
-    if path.suffix != suffix:
-        raise ValueError(f"a path ending with {suffix} expected")
+    suffixes = {"tflite": (".tflite",), "data": (".npz",), "weights": (".pt", ".pth")}[info.field_name or ""]
+    if path.suffix not in suffixes:
+        raise ValueError(f"a path ending with {' or '.join(suffixes)} expected")
     return path
 
 
@@ -83,7 +89,9 @@ class Model(Record):
     """A model with its data. Paths are relative to the suite's folder, absolute once read."""
 
     source: Annotated[Path, BeforeValidator(_source, json_schema_input_type=str), AfterValidator(_check_source)]
-    """An .onnx or .tflite file, or python:package.module:factory."""
+    """An .onnx or .tflite file, or python:package.module:factory: a torch module, its file found from the suite's folder."""
+    weights: Annotated[FilePath, AfterValidator(_check_suffix)] | None = None
+    """A torch module's weights: a state_dict, read with weights_only."""
     tflite: Annotated[FilePath, AfterValidator(_check_suffix)] | None = None
     """The same model as .tflite: spares the conversion."""
     data: Annotated[FilePath, AfterValidator(_check_suffix)] | None = None
@@ -94,8 +102,14 @@ class Model(Record):
 
     @property
     def factory(self) -> str:
-        """package.module:factory of a python: source, else empty."""
-        return str(self.source).removeprefix("python:") if _CODE.fullmatch(str(self.source)) else ""
+        """/folder/package/module.py:factory of a python: source, else empty."""
+        return str(self.source).removeprefix("python:") if str(self.source).startswith("python:") else ""
+
+    @property
+    def torch(self) -> TorchSource | None:
+        """The torch module of a python: source."""
+        file, _, factory = self.factory.rpartition(":")
+        return TorchSource(Path(file), factory, self.weights) if file else None
 
 
 class _File(Record):

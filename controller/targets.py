@@ -5,7 +5,8 @@ from typing import Any
 
 import backends
 from agent.schema import Fault
-from compress import edgetpu, recipes
+from compress import edgetpu
+from compress.recipes import Recipe
 from controller.inventory import Device
 
 PROCESSOR = ("onnxruntime", "tflite", "openvino")
@@ -48,12 +49,12 @@ def format_of(device: Device, backend: str, chosen: Mapping[str, Any]) -> str:
     return "onnx" if is_old else backends.get(backend).formats[0]
 
 
-def refusal(device: Device, backend: str, chosen: Mapping[str, Any], recipe: str) -> Fault | None:
+def refusal(device: Device, backend: str, chosen: Mapping[str, Any], recipe: Recipe) -> Fault | None:
     """Give why a recipe's artifact cannot run there whatever becomes of it, None where it may."""
-    if backend == "edgetpu" and (fault := edgetpu.refusal(recipes.get(recipe))):
+    if backend == "edgetpu" and (fault := edgetpu.refusal(recipe)):
         return fault._replace(phase="plan")
-    if _is_myriad(backend, options(device, backend, chosen)) and recipe not in MYRIAD_RECIPES:
-        return Fault("unsupported_op", "plan", f"MYRIAD computes in fp16 only, {recipe} has nothing to give it", "use fp32 or fp16")
+    if _is_myriad(backend, options(device, backend, chosen)) and recipe.name not in MYRIAD_RECIPES:
+        return Fault("unsupported_op", "plan", f"MYRIAD computes in fp16 only, {recipe.name} has nothing to give it", "use fp32 or fp16")
     return None
 
 

@@ -1,23 +1,20 @@
 """Makes what a run needs of its models: each one's data once, and each recipe in each format once, from the cache where it is there."""
 
-import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from agent.schema import Fault, FaultError
-from compress import onnx_to_tflite, original, recipes
-from compress.build import Context, Source, Variant, build
+from agent.schema import Fault
+from compress.build import Context, Variant
 from compress.original import kind_of
+from compress.recipes import Recipe
 from compress.records import NO_COMPILER
-from controller import compile_host, dataset, engine
+from controller import bench, compile_host
+from controller.bench import told
 from controller.dataset import Dataset
+from controller.engine import Engine, Local
 from controller.inventory import Device
 from controller.outputs import References
-from controller.plan import PlannedCell
 from controller.reference import run_model
 from controller.suite import Model
 
@@ -36,60 +33,33 @@ class Prepared:
 
 def prepare(
     models: Mapping[str, Model],
-    planned: Iterable[PlannedCell],
+    recipes: Mapping[str, Recipe],
+    asked: Iterable[Key],
     cache: Path,
     say: Callable[[str], None],
     compile_hosts: Sequence[Device] = (),
+    *,
+    engine: Engine | None = None,
+    keep_all: bool = False,
 ) -> Prepared:
-    """Make what the planned cells need; `say` hears of each artifact as it is ready. `compile_hosts` may have edgetpu_compiler."""
-    wanted = sorted({(cell.model, cell.recipe, cell.format) for cell in planned if cell.fault is None})
+    """Make what is asked for; `say` hears of each artifact as it is ready. `compile_hosts` may have edgetpu_compiler.
+
+    An artifact that did not shrink, or that lost more than its recipe allows, is a fault unless `keep_all`.
+    """
+    wanted = sorted(set(asked))
     compiler = compile_host.find(compile_hosts) if any(key[2] == "edgetpu" for key in wanted) else NO_COMPILER
     context = Context(cache / "artifacts", run_model, compiler)
-    datasets: dict[str, Dataset] = {}
-    references: dict[tuple[str, str], NDArray[np.float32]] = {}
-    faults: dict[Key, Fault] = {}
+    here = bench.lay_out(models, {(key[0], kind_of(key[2])) for key in wanted}, context, cache / "data", say)
+    faults = {key: here.faults[key[0], kind_of(key[2])] for key in wanted if (key[0], kind_of(key[2])) in here.faults}
     variants: dict[Key, Variant] = {}
-    models = dict(models)
-    for name, kind in sorted({(key[0], kind_of(key[2])) for key in wanted}):
-        try:
-            if name not in datasets:
-                datasets[name] = dataset.prepare(name, models[name], cache / "data", say)
-            if kind == "tflite" and models[name].tflite is None and models[name].source.suffix == ".onnx":
-                models[name], datasets[name] = _converted(name, models[name], datasets[name], context, say)
-            references[name, kind] = _reference(_source(name, models[name]), kind, datasets[name], context)
-        except FaultError as error:
-            faults |= {key: error.fault for key in wanted if (key[0], kind_of(key[2])) == (name, kind)}
-            say(f"{name} {kind}: {error.fault.code}: {error}")
-    jobs = [key for key in wanted if key not in faults]
-    for key, outcome in engine.run(functools.partial(_build, models, datasets, context), jobs):
-        if isinstance(outcome, Fault):
-            faults[key] = outcome
-            say(f"{' '.join(key)}: {outcome.code}: {outcome.message}")
-        else:
+    orders = [here.order(model, recipes[recipe], format_) for model, recipe, format_ in wanted if (model, recipe, format_) not in faults]
+    for order, outcome in here.build(orders, engine or Local()):
+        key = order.model, order.recipe.name, order.format
+        refused = outcome if isinstance(outcome, Fault) else None if keep_all else outcome.refusal
+        if refused is not None:
+            faults[key] = refused
+            say(f"{' '.join(key)}: {told(refused)}")
+        elif isinstance(outcome, Variant):
             variants[key] = outcome
             say(f"{' '.join(key)}: {sum(file.size_bytes for file in outcome.artifact.files):,} bytes")
-    return Prepared(datasets, references, variants, faults)
-
-
-def _converted(name: str, model: Model, data: Dataset, context: Context, say: Callable[[str], None]) -> tuple[Model, Dataset]:
-    """The model with a .tflite made from its .onnx, and its data in that one's layout."""
-    say(f"{name}: there is no .tflite, converting the .onnx")
-    made = onnx_to_tflite.convert(name, model.source, data.data, context)
-    when = f"in {made.seconds:.1f} s" if made.seconds else "in an earlier run"
-    say(f"{name}: converted to TFLite {when}, SQNR {made.sqnr_db:.0f} dB against the .onnx")
-    return model.model_copy(update={"tflite": made.path}), dataset.transposed(data, made.transpose)
-
-
-def _source(name: str, model: Model) -> Source:
-    onnx = model.source if model.source.suffix == ".onnx" else None
-    return Source(name, onnx, model.tflite or (None if onnx else model.source))
-
-
-def _reference(source: Source, kind: str, data: Dataset, context: Context) -> NDArray[np.float32]:
-    outputs = original.reference(original.original(source, kind, data.data), context)
-    return np.asarray(next(iter(outputs.values())), dtype=np.float32)
-
-
-def _build(models: Mapping[str, Model], datasets: Mapping[str, Dataset], context: Context, key: Key) -> Variant:
-    name, recipe, format_ = key
-    return build(_source(name, models[name]), recipes.get(recipe), format_, datasets[name].data, context)
+    return Prepared(here.datasets, here.references, variants, faults)

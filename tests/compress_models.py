@@ -14,13 +14,14 @@ from compress.build import Context, Data, Source
 CHANNELS, SIDE, HIDDEN, CLASSES = 8, 12, 64, 10
 FEATURES = CHANNELS * SIDE * SIDE
 TO_NHWC = (0, 2, 3, 1)
+MEAN, STD = 0.2860, 0.3530
 EXAMPLE = Path(__file__).parent.parent / "examples" / "fashion"
 
 
 def example(eval_count=200, calib_count=50):
     """The shipped example and its first samples."""
     with np.load(EXAMPLE / "data.npz", allow_pickle=False) as arrays:
-        feeds = {split: ((arrays[f"{split}_image"] / 255 - 0.2860) / 0.3530).astype(np.float32) for split in ("eval", "calib")}
+        feeds = {split: ((arrays[f"{split}_image"] / 255 - MEAN) / STD).astype(np.float32) for split in ("eval", "calib")}
         labels = arrays["eval_labels"][:eval_count]
     data = Data({"image": feeds["eval"][:eval_count]}, {"image": feeds["calib"][:calib_count]}, labels, {"image": TO_NHWC})
     return Source("fashion", EXAMPLE / "model.onnx", EXAMPLE / "model.tflite"), data

@@ -1,6 +1,8 @@
 """The benchmarks' arithmetic, and one pair of each comparison on the real runtimes; no claim on a time."""
 
+import gzip
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import bare, fidelity, results, sensors, startup, summary
+from benchmarks import bare, compression, fidelity, results, sensors, startup, summary
 from benchmarks.launching import Example, example, local_agent, upload
 from benchmarks.ratio import Ratio, median_ratio
 
@@ -146,3 +148,39 @@ def test_the_summary_is_of_a_run_of_the_size_asked_for() -> None:
     assert "met" in summary.table_of(summary.Cost(6000, 1.0, 0.5, 10**8, 10**8))
     assert "20 s: **missed**" in summary.table_of(summary.Cost(6000, 19.0, 1.5, 10**8, 10**8))
     assert "1,000: **missed**" in summary.table_of(summary.Cost(6000, 1.0, 0.5, 10**8, 10**9))
+
+
+@pytest.fixture(scope="module")
+def few_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example's images as the Debian package has all of Fashion-MNIST, over and over until there are enough to split."""
+    folder = tmp_path_factory.mktemp("fashion")
+    with np.load(compression.EXAMPLE / "data.npz", allow_pickle=False) as arrays:
+        parts = {"train": (arrays["train_image"], arrays["train_labels"]), "t10k": (arrays["eval_image"], arrays["eval_labels"])}
+    for stem, (images, labels) in parts.items():
+        rows = np.arange(7_100 if stem == "train" else 500) % len(labels)
+        (folder / f"{stem}-images-idx3-ubyte.gz").write_bytes(gzip.compress(bytes(16) + images[rows].tobytes(), 1))
+        (folder / f"{stem}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(bytes(8) + labels[rows].astype(np.uint8).tobytes(), 1))
+    return folder
+
+
+def test_compression_runs_and_keeps_what_it_found(few_images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network is trained, compressed and coded by the product's recipe; a second run takes the outcome from the folder."""
+    bench = compression.Bench(tmp_path, few_images, smoke=True)
+    case = next(case for case in compression.CASES if case.network == "LeNet300")
+    found = bench.run(case, 1)
+    assert found.size_bytes == found.steps["deep-coding"]["file_bytes"]
+    assert found.float_bytes > 4 * 266_610
+    assert found.ratio > 10
+    monkeypatch.setattr(compression, "build", None)
+    assert bench.run(case, 1) == found
+
+
+def test_compressions_floors() -> None:
+    """A floor is met by the mean of the seeds within 0.3 point, and by the largest file."""
+    case = compression.Case("c", "LeNet5", "r", "tflite", 7.0, 0.9050)
+    outcome = compression.Outcome(1_000, 8_000, 0.9050, 0.9097, 1.0, {})
+    held, worse, larger = (replace(outcome, accuracy=0.9021), replace(outcome, accuracy=0.9019), replace(outcome, size_bytes=1_200))
+    assert "| 7x at 0.9050: met |" in compression.table([(case, [held, outcome])])
+    assert "**missed**" in compression.table([(case, [worse, worse])])
+    assert "**missed**" in compression.table([(case, [outcome, larger])])
+    assert "0.001" not in compression.table([(replace(case, floor=0.005, relative=True), [outcome])])

@@ -433,7 +433,9 @@ def test_a_run_compiles_what_its_edge_tpu_cells_need(tmp_path, install, monkeypa
     models = {"small": Model.model_construct(source=write_onnx(tmp_path / "m.onnx"), tflite=write_tflite(tmp_path / "m.tflite"), data=None)}
     cell = PlannedCell("coral", "small", "int8", "edgetpu", "edgetpu", {}, Workload("single_stream", {}), None)
     said = []
-    prepared = variants.prepare(models, [cell], tmp_path / "work", said.append)
+    prepared = variants.prepare(
+        models, {cell.recipe: recipes.get(cell.recipe)}, [(cell.model, cell.recipe, cell.format)], tmp_path / "work", said.append
+    )
     assert prepared.faults == {}
     assert prepared.variants["small", "int8", "edgetpu"].manifest["edgetpu"]["operations_on_edgetpu"] == 4
     assert prepared.datasets["small"].feeds["edgetpu"] == prepared.datasets["small"].feeds["tflite"]
@@ -442,6 +444,6 @@ def test_a_run_compiles_what_its_edge_tpu_cells_need(tmp_path, install, monkeypa
 def test_a_plan_leaves_other_recipes_out_for_the_edge_tpu():
     """Before anything is connected or built."""
     coral = Device.model_validate({"name": "coral", "kind": "coral-usb", "ssh": {"host": "coral"}})
-    assert targets.refusal(coral, "edgetpu", {}, "int8") is None
-    refused = targets.refusal(coral, "edgetpu", {}, "fp16")
+    assert targets.refusal(coral, "edgetpu", {}, recipes.get("int8")) is None
+    refused = targets.refusal(coral, "edgetpu", {}, recipes.get("fp16"))
     assert (refused.code, refused.phase, refused.next) == ("unsupported_op", "plan", "use int8")

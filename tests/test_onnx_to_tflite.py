@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 from tiny_models import FASHION, onnx_model, save_onnx, tflite_model
 
 from agent.schema import FaultError, Workload
-from compress import onnx_to_tflite
+from compress import onnx_to_tflite, recipes
 from compress.onnx_to_tflite import convert, interpreter
 from compress.records import Context, Data
 from controller import variants
@@ -70,7 +70,9 @@ def test_a_suite_without_a_tflite_gets_tflite_artifacts(context: Context) -> Non
     model = Model.model_validate({"source": str(FASHION / "model.onnx"), "data": str(FASHION / "data.npz"), "inputs": spec})
     cell = PlannedCell("laptop", "lenet", "fp32", "tflite", "tflite", {}, Workload("single_stream", {}), None)
     said: list[str] = []
-    prepared = variants.prepare({"lenet": model}, [cell], context.cache, said.append)
+    prepared = variants.prepare(
+        {"lenet": model}, {cell.recipe: recipes.get(cell.recipe)}, [(cell.model, cell.recipe, cell.format)], context.cache, said.append
+    )
     (made,) = prepared.variants.values()
     assert made.artifact.format == "tflite"
     assert made.manifest["accuracy"] == pytest.approx(0.925, abs=0.005)

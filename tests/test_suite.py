@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from yaml_samples import SUITE
 
 from agent import schema as wire
+from compress.records import TorchSource
 from controller import gates, suite
 from controller.errors import ConfigError
 from reports.metrics import METRICS
@@ -92,11 +93,11 @@ def test_options_cross_the_wire(load: Load) -> None:
 
 
 def test_sources_and_recipes_may_be_code_and_files(load: Load, tmp_path: Path) -> None:
-    """A python: source keeps its words; a recipe with a slash or .yaml is a file beside the suite; a named one is a name."""
+    """A python: source is a file beside the suite, with its factory; so is a recipe with a slash or .yaml; a named one is a name."""
     read = load(
         "version: 1\nmodels: {m: {source: 'python:nets.small:build', task: 'python:nets.score:top1'}}\nrecipes: [mine.yaml, int8, /r/x]\n"
     )
-    assert read.models["m"].factory == "nets.small:build"
+    assert read.models["m"].torch == TorchSource(tmp_path / "nets" / "small.py", "build", None)
     assert read.recipes == (str(tmp_path / "mine.yaml"), "int8", "/r/x")
 
 

@@ -1,14 +1,27 @@
-"""Compression techniques: one small module for a technique and a format, found by name and format."""
+"""Compression techniques: one small module for a family of them, found by name and by the format that they work on.
 
+Importing a module here imports no compression library and no torch: those that train have their torch code in `compress.training`.
+"""
+
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from agent.schema import FaultError
+from compress.records import Samples
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from compress.training.session import Session
 
 FILES = {
     "onnx": ("model.onnx",),
@@ -19,18 +32,51 @@ FILES = {
 }
 """The formats, and the files that an artifact of each consists of; the first one is opened."""
 
+TORCH = "torch"
+"""The format of techniques that work on a torch module: those that need training data, and what goes better with it."""
+
+MODULES = (
+    "deep_coding",
+    "edgetpu_int8",
+    "lowrank",
+    "onnx_float16",
+    "onnx_int8",
+    "onnx_lowrank",
+    "onnx_sparsify",
+    "onnx_weights",
+    "openvino",
+    "prune",
+    "qat",
+    "share_weights",
+    "sparsify",
+    "tensorrt_qdq",
+    "tflite_float16",
+    "tflite_int8",
+    "train",
+)
+
+
+class Params(BaseModel):
+    """The parameters of a technique: none, unless a subclass has fields. Nothing is coerced, unknown ones are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+P = TypeVar("P", bound=Params)
+
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
     """Where a technique works: an empty folder for its result, and calibration samples in the layout of the model it is given.
 
     `calibration`: float32 by the model's own input names, samples on axis 0, all of the same number, none without data.
-    `batch`: how many samples the model takes at once.
+    `batch`: how many samples the model takes at once. `held_out`: what a technique that needs labels chooses by, in the ONNX layout.
     """
 
     folder: Path
     calibration: Mapping[str, NDArray[np.generic]]
     batch: int = 1
+    held_out: Samples | None = None
 
     def batches(self) -> Iterator[dict[str, NDArray[np.generic]]]:
         """The calibration samples as feeds of one inference each; an incomplete last batch is left out."""
@@ -45,86 +91,81 @@ class Workspace:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What a technique made: the main file of its result, and what a reader of the manifest should know of it."""
+    """What a technique made: the main file of its result, and what a reader of the manifest should know of it.
+
+    `told` goes to the manifest under the step's name: JSON-ready figures such as the ranks that were chosen. `extras` are further files of
+    the same model, kept beside the artifact as long as no other step follows.
+    """
 
     path: Path
     notes: tuple[str, ...] = ()
-
-
-class Technique(Protocol):
-    """Makes a model smaller or faster. `accepts` and `emits` are formats."""
-
-    @property
-    def name(self) -> str:
-        """What a recipe's step calls it."""
-        ...
-
-    @property
-    def accepts(self) -> tuple[str, ...]:
-        """The formats of model it can be given."""
-        ...
-
-    @property
-    def emits(self) -> str:
-        """The format of what it makes."""
-        ...
-
-    @property
-    def needs_data(self) -> bool:
-        """Whether it needs calibration samples."""
-        ...
-
-    @property
-    def needs_training(self) -> bool:
-        """Whether it needs labelled training samples and torch."""
-        ...
-
-    def check(self, params: Mapping[str, object]) -> None:
-        """Raises ValueError for parameters it does not take, before any work."""
-        ...
-
-    def apply(self, source: Path, params: Mapping[str, object], context: Workspace) -> Applied:
-        """Makes the compressed model in the workspace's folder; raises FaultError `unsupported_op` where it has nothing to act on."""
-        ...
+    told: Mapping[str, object] | None = None
+    extras: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class WithoutParameters:
-    """A technique without parameters: `make` is all that is left to write."""
+class Technique(Generic[P]):
+    """Makes a model smaller or faster: takes a model in `format` and gives one in the same format.
+
+    `stays_float`: what it gives is a float model still, which other techniques and conversions to another format may follow; others
+    quantise, and only work on the format that is asked for. `needs_labels`: of held-out samples. `strength`: which parameter a budget
+    turns, if any.
+    """
 
     name: str
-    emits: str
+    format: str
+    params: type[P] = Params  # type: ignore[assignment]
     needs_data: bool = False
-    needs_training: bool = False
+    needs_labels: bool = False
+    stays_float: bool = False
+    strength: str = ""
 
-    @property
-    def accepts(self) -> tuple[str, ...]:
-        """The format it emits."""
-        return (self.emits,)
+    def check(self, params: Mapping[str, object]) -> P:
+        """The parameters, checked before any work; raises ValueError that names the first wrong one."""
+        try:
+            return self.params.model_validate_json(json.dumps(dict(params)), strict=True)  # in JSON a list is a tuple, 1 a float
+        except ValidationError as error:
+            raise ValueError(f"{self.name}: {_problem(error, self.params)}") from None
+        except TypeError as error:
+            raise ValueError(f"{self.name}: {error}") from None
 
-    def check(self, params: Mapping[str, object]) -> None:
-        """Refuses any parameter."""
-        if params:
-            raise ValueError(f"{self.name} takes no parameter {sorted(params)[0]!r}")
-
-    def apply(self, source: Path, params: Mapping[str, object], context: Workspace) -> Applied:
-        """What `make` makes."""
-        self.check(params)
-        return self.make(source, context)
-
-    def make(self, source: Path, context: Workspace) -> Applied:
+    def apply(self, source: Path, params: P, context: Workspace) -> Applied:
         """Makes the compressed model in the workspace's folder; raises FaultError `unsupported_op` where it has nothing to act on."""
         raise NotImplementedError
 
 
-def find(name: str, format: str) -> Technique:  # noqa: A002  (the domain's word)
-    """The technique called `name` that works on `format`; raises FaultError `unsupported_op` where there is none."""
-    from compress.techniques import edgetpu_int8, onnx_float16, onnx_int8, openvino, tensorrt_qdq, tflite_float16, tflite_int8
+@dataclass(frozen=True, slots=True)
+class TrainingTechnique(Technique[P]):
+    """A technique that works on a torch module, in the process that trains; its torch code is imported there only."""
 
-    modules = (edgetpu_int8, onnx_float16, onnx_int8, openvino, tensorrt_qdq, tflite_float16, tflite_int8)
-    techniques: list[Technique] = [technique for module in modules for technique in module.TECHNIQUES]
-    for technique in techniques:
-        if technique.name == name and format in technique.accepts:
+    format: str = TORCH
+    stays_float: bool = True
+
+    def train(self, model: "nn.Module", params: P, session: "Session") -> "nn.Module":
+        """The compressed module, which may be the same one, changed; raises FaultError `unsupported_op` with nothing to act on."""
+        raise NotImplementedError
+
+
+@cache
+def implementations() -> tuple[Technique[Any], ...]:
+    """Every technique there is, one for each name and format."""
+    return tuple(one for name in MODULES for one in import_module(f"compress.techniques.{name}").TECHNIQUES)
+
+
+def find(name: str, format: str) -> Technique[Any]:  # noqa: A002  (the domain's word)
+    """The technique called `name` that works on `format`; raises FaultError `unsupported_op` where there is none."""
+    for technique in implementations():
+        if technique.name == name and technique.format == format:
             return technique
-    known = sorted({technique.name for technique in techniques})
+    known = sorted({technique.name for technique in implementations()})
     raise FaultError("unsupported_op", f"no technique {name!r} for {format}", f"techniques are {', '.join(known)}", "compress")
+
+
+def _problem(error: ValidationError, kind: type[Params]) -> str:
+    detail = error.errors(include_url=False)[0]
+    name = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        known = ", ".join(kind.model_fields)
+        return f"there is no parameter {name!r}; {f'it takes {known}' if known else 'it takes none'}"
+    message = detail["msg"].removeprefix("Value error, ")
+    return f"{name}: {message}" if name else message

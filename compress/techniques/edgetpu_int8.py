@@ -5,7 +5,7 @@ from typing import Any
 
 from agent.schema import FaultError
 from compress import tflite_model
-from compress.techniques import FILES, Applied, WithoutParameters, Workspace
+from compress.techniques import FILES, Applied, Params, Technique, Workspace
 from compress.techniques.tflite_int8 import quantise
 from compress.tflite_model import Table, indices, operator_name, type_name
 
@@ -26,10 +26,10 @@ WITHOUT_ACTIVATION = ("AVERAGE_POOL_2D", "CONCATENATION", "MAX_POOL_2D", "TRANSP
 RELU6_MAX = 6.001  # scales are float32
 
 
-class EdgetpuInt8(WithoutParameters):
+class EdgetpuInt8(Technique[Params]):
     """int8 with int8 inputs and outputs, int32 biases, per-tensor dense weights, fixed shapes, and the lowest operator versions."""
 
-    def make(self, source: Path, context: Workspace) -> Applied:
+    def apply(self, source: Path, params: Params, context: Workspace) -> Applied:
         """The quantised model; raises FaultError `unsupported_op` for a batch above 1, or where nothing can be quantised."""
         _check_batch(tflite_model.read(source))
         applied = quantise(source, context, static=True, float_ends=False)

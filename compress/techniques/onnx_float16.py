@@ -6,13 +6,13 @@ from pathlib import Path
 
 from agent.schema import FaultError
 from compress import onnx_model
-from compress.techniques import FILES, Applied, WithoutParameters, Workspace
+from compress.techniques import FILES, Applied, Params, Technique, Workspace
 
 
-class OnnxFloat16(WithoutParameters):
+class OnnxFloat16(Technique[Params]):
     """Runs everywhere: onnxruntime's CPU kernels cast back to float32 where they have no float16 one."""
 
-    def make(self, source: Path, context: Workspace) -> Applied:
+    def apply(self, source: Path, params: Params, context: Workspace) -> Applied:
         """The model with a Cast after each input and before each output."""
         from onnx import TensorProto
         from onnxruntime.transformers.float16 import convert_float_to_float16

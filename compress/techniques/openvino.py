@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.schema import FaultError
-from compress.techniques import FILES, Applied, WithoutParameters, Workspace
+from compress.techniques import FILES, Applied, Params, Technique, Workspace
 
 
 def convert(source: Path, folder: Path) -> Path:
@@ -18,21 +18,21 @@ def convert(source: Path, folder: Path) -> Path:
     return _save(openvino.convert_model(source), folder)
 
 
-class OpenvinoFloat16(WithoutParameters):
+class OpenvinoFloat16(Technique[Params]):
     """Constants stored as float16; the plug-in chooses the arithmetic."""
 
-    def make(self, source: Path, context: Workspace) -> Applied:
+    def apply(self, source: Path, params: Params, context: Workspace) -> Applied:
         """The IR with float16 constants; raises FaultError `unsupported_op` where it did not get smaller."""
         return Applied(_smaller(_save(_read(source), context.folder, to_float16=True), source, "float16"))
 
 
-class OpenvinoStaticInt8(WithoutParameters):
+class OpenvinoStaticInt8(Technique[Params]):
     """nncf: weights int8 per channel and symmetric, activations int8 with ranges from the smallest and largest value seen.
 
     nncf's defaults, averaged ranges and corrected biases, gave SQNR 18.0 dB and accuracy 0.917 on examples/fashion; these 40.1 and 0.925.
     """
 
-    def make(self, source: Path, context: Workspace) -> Applied:
+    def apply(self, source: Path, params: Params, context: Workspace) -> Applied:
         """The quantised IR, inputs and outputs float32; raises FaultError `unsupported_op` where nothing can be quantised."""
         nncf = _nncf()
         feeds = list(context.batches())
@@ -51,10 +51,10 @@ class OpenvinoStaticInt8(WithoutParameters):
         return Applied(_save(quantised, context.folder))
 
 
-class OpenvinoWeightInt8(WithoutParameters):
+class OpenvinoWeightInt8(Technique[Params]):
     """nncf's weight compression: int8 weights per channel, expanded to float when the model is loaded or run."""
 
-    def make(self, source: Path, context: Workspace) -> Applied:
+    def apply(self, source: Path, params: Params, context: Workspace) -> Applied:
         """The IR with int8 weights; raises FaultError `unsupported_op` where it did not get smaller."""
         target = _save(_nncf().compress_weights(_read(source)), context.folder)
         return Applied(_smaller(target, source, "int8"), ("only weights are int8, arithmetic is floating-point",))

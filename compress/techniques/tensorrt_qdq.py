@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from agent.schema import FaultError
 from compress import onnx_model
-from compress.techniques import FILES, Applied, WithoutParameters, Workspace
+from compress.techniques import FILES, Applied, Params, Technique, Workspace
 from compress.techniques.onnx_float16 import OnnxFloat16
 from compress.techniques.onnx_int8 import PER_CHANNEL_OPSET, quantise
 
@@ -76,23 +76,23 @@ def _fix_shapes(model: "onnx.ModelProto") -> list[str]:
     return names
 
 
-class TensorRtStaticInt8(WithoutParameters):
+class TensorRtStaticInt8(Technique[Params]):
     """Q/DQ before every Conv, Gemm and MatMul: all symmetric, weights per channel, biases float.
 
     Weights stay float32 in the file, each behind a Q/DQ pair; TensorRT quantises them when it builds the engine, which is what gets small.
     """
 
-    def make(self, source: Path, context: Workspace) -> Applied:
+    def apply(self, source: Path, params: Params, context: Workspace) -> Applied:
         """The quantised model; inputs and outputs stay float32."""
         prepared, notes = onnx_model.prepare(source, context.folder, PER_CHANNEL_OPSET)
         path = quantise(prepared, context, op_types_to_quantize=WEIGHTED, extra_options=STYLE)
         return Applied(path, (*notes, "weights are float32 in the file and int8 in the engine that TensorRT builds of it"))
 
 
-class TensorRtDynamicInt8(WithoutParameters):
+class TensorRtDynamicInt8(Technique[Params]):
     """What TensorRT does not have."""
 
-    def make(self, source: Path, context: Workspace) -> Applied:  # noqa: ARG002  (the seam's arguments)
+    def apply(self, source: Path, params: Params, context: Workspace) -> Applied:
         """Raises FaultError `unsupported_op`."""
         raise FaultError("unsupported_op", "TensorRT has no dynamic quantisation", "use int8 or fp16", "compress")
 

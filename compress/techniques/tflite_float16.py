@@ -4,13 +4,13 @@ from pathlib import Path
 
 from agent.schema import FaultError
 from compress import tflite_model, tflite_passes
-from compress.techniques import FILES, Applied, WithoutParameters, Workspace
+from compress.techniques import FILES, Applied, Params, Technique, Workspace
 
 
-class TfliteFloat16(WithoutParameters):
+class TfliteFloat16(Technique[Params]):
     """Weights become float16 constants with a DEQUANTIZE, which every runtime since 2.3 takes."""
 
-    def make(self, source: Path, context: Workspace) -> Applied:
+    def apply(self, source: Path, params: Params, context: Workspace) -> Applied:
         """The model with float16 weights; raises FaultError `unsupported_op` where no constant is large enough to gain."""
         model = tflite_model.read(source)
         if not tflite_passes.halve_weights(model):

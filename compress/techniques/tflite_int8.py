@@ -7,7 +7,7 @@ from typing import Any
 
 from agent.schema import FaultError
 from compress import tflite_model, tflite_passes
-from compress.techniques import FILES, Applied, WithoutParameters, Workspace
+from compress.techniques import FILES, Applied, Params, Technique, Workspace
 
 FLOAT_OPS = {
     "BATCH_MATMUL": "int8 BATCH_MATMUL gives wrong results in every runtime tried",
@@ -15,18 +15,18 @@ FLOAT_OPS = {
 }
 
 
-class TfliteStaticInt8(WithoutParameters):
+class TfliteStaticInt8(Technique[Params]):
     """Weights int8 per channel (per tensor in FULLY_CONNECTED), activations int8, calibrated; inputs and outputs stay float32."""
 
-    def make(self, source: Path, context: Workspace) -> Applied:
+    def apply(self, source: Path, params: Params, context: Workspace) -> Applied:
         """The quantised model; raises FaultError `unsupported_op` where nothing can be quantised."""
         return quantise(source, context, static=True)
 
 
-class TfliteDynamicInt8(WithoutParameters):
+class TfliteDynamicInt8(Technique[Params]):
     """Weights int8 per channel (per tensor in FULLY_CONNECTED), activations float32, quantised at run time."""
 
-    def make(self, source: Path, context: Workspace) -> Applied:
+    def apply(self, source: Path, params: Params, context: Workspace) -> Applied:
         """The quantised model; raises FaultError `unsupported_op` where nothing can be quantised."""
         return quantise(source, context, static=False)
 

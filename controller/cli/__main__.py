@@ -7,7 +7,7 @@ import typer
 
 from agent import VERSION
 from agent.schema import FaultError
-from controller.cli import device, doctor, gc, init, report, run, runs
+from controller.cli import compress, device, doctor, gc, init, report, run, runs
 from controller.cli.output import stderr_text
 from controller.errors import ExitCode, FleetmarkError, exit_code, render
 
@@ -27,6 +27,7 @@ app = typer.Typer(
 app.command("init")(init.init)
 app.add_typer(device.app, name="device")
 app.command("doctor")(doctor.doctor)
+app.command("compress")(compress.compress)
 app.command("plan")(run.plan)
 app.command("run")(run.run)
 app.add_typer(runs.app, name="runs")

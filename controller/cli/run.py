@@ -138,11 +138,12 @@ def _request(asked: dict[str, Any], wheelhouse: Path | None) -> "Request":
     from controller import selectors
     from controller import suite as suites
     from controller.errors import FleetmarkError
+    from controller.single import SUFFIXES
 
     target = Path(asked["target"])
     if not target.exists():
         raise FleetmarkError(f"there is no {asked['name']}", next="give the path of a suite.yaml, an .onnx or a .tflite")
-    single = target.suffix in (".onnx", ".tflite")
+    single = target.suffix in SUFFIXES
     given = [option for key, option in OF_A_MODEL.items() if asked.get(key)]
     if given and not single:
         raise FleetmarkError(f"{given[0]} is for a MODEL, {asked['name']} is a suite", next="write it into the suite")
@@ -158,28 +159,16 @@ def _request(asked: dict[str, Any], wheelhouse: Path | None) -> "Request":
 
 def _single(target: Path, asked: dict[str, Any]) -> "Suite":
     """The suite of one model that was named on the command line."""
-    from controller.choices import BackendChoice, WorkloadChoice
+    from controller import single
     from controller.errors import FleetmarkError
     from controller.inventory import known_backends
-    from controller.suite import Model, Suite
 
     chosen = tuple(asked.get("backends") or ["auto"])
     unknown = set(chosen) - {"auto", *known_backends()}
     if unknown:
         raise FleetmarkError(f"no backend is called {min(unknown)!r}", next=f"use {', '.join(known_backends())} or auto")
-    tflite, data = (Path(asked[key]) if asked.get(key) else None for key in ("tflite", "data"))
-    model = Model.model_construct(source=target, tflite=tflite, data=data, inputs={}, task="classification" if data else "none")
-    return Suite(
-        models={target.stem: model},
-        recipes=tuple(asked.get("recipes") or ["fp32"]),
-        devices=("all",),
-        backends=tuple(BackendChoice(name=name) for name in chosen),
-        workloads=(WorkloadChoice("single_stream"),),
-        profile="quick",
-        launches=None,
-        gates=(),
-        path=target,
-    )
+    given = {key: asked.get(key) for key in ("data", "tflite")}
+    return single.suite(str(target), given, asked.get("recipes") or ["fp32"], chosen)
 
 
 def _run(request: "Request", store: "Store", results: Path, resume: str | None) -> int:

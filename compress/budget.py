@@ -1,0 +1,91 @@
+"""Finds how strong a step has to be for a budget, by bisection over the whole recipe: what is weighed is the file that comes out."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from agent.schema import FaultError
+from compress.recipes import Recipe, Step, Target
+from compress.techniques import implementations
+
+STEPS = 100
+"""Strengths are hundredths."""
+
+TRAINING = "epochs"
+LOSS = "accuracy_drop_pp"
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """How a recipe's artifact is weighed: `size` gives a quantity of what is made, `loss_pp` what it loses on the held-out samples."""
+
+    size: Callable[[Recipe, Target], float]
+    loss_pp: Callable[[Recipe], float]
+
+
+def settled(recipe: Recipe, weigh: Weighed) -> tuple[Recipe, list[str]]:
+    """The recipe with a strength in place of a target, and a note that tells it; a recipe without a target as it is.
+
+    A size is reached with the least strength that does; a loss is used up by the greatest. Sizes are found without training, which does
+    not change shapes. Raises FaultError `unsupported_op` or `accuracy_floor` for a target out of reach.
+    """
+    for at, step in enumerate(recipe.steps):
+        if step.target is not None:
+            strength = _strength(recipe, at, step.target, weigh)
+            value = strength / STEPS
+            found = _with(recipe, at, value)
+            name = strength_of(step)
+            return found, [f"{step.technique}: {name} {value:g} for {step.target}"]
+    return recipe, []
+
+
+def tried(recipe: Recipe) -> Recipe:
+    """The recipe with some strength in place of each target: to see whether it can be made at all."""
+    for at, step in enumerate(recipe.steps):
+        recipe = _with(recipe, at, 0.5) if step.target else recipe
+    return recipe
+
+
+def strength_of(step: Step) -> str:
+    """The name of the parameter that a budget turns; raises ValueError for a technique without one."""
+    for technique in implementations():
+        if technique.name == step.technique and technique.strength:
+            return technique.strength
+    raise ValueError(f"{step.technique} has no strength that a target could turn")
+
+
+def _strength(recipe: Recipe, at: int, target: Target, weigh: Weighed) -> int:
+    if target.quantity == LOSS:
+        loses_more = _first(lambda strength: weigh.loss_pp(_with(recipe, at, strength / STEPS)) > target.limit)
+        if loses_more == 1:
+            message = f"{recipe.name}: even the weakest {recipe.steps[at].technique} loses more than {target.limit:g} points"
+            raise FaultError("accuracy_floor", message, "train longer, or allow more", "compress")
+        return loses_more - 1
+    untrained = replace(recipe, steps=tuple(_untrained(step) for step in recipe.steps))
+    fits = _first(lambda strength: weigh.size(_with(untrained, at, strength / STEPS), target) <= target.limit)
+    if fits == STEPS:
+        message = f"{recipe.name}: {recipe.steps[at].technique} alone does not reach {target}"
+        raise FaultError("unsupported_op", message, "add a step that quantises, or ask for less", "compress")
+    return fits
+
+
+def _first(is_so: Callable[[int], bool]) -> int:
+    """The least strength from 1 on for which it is so, STEPS for none; what is so for one is taken to be so for all above."""
+    low, high = 1, STEPS
+    while low < high:
+        middle = (low + high) // 2
+        if is_so(middle):
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def _with(recipe: Recipe, at: int, value: float) -> Recipe:
+    step = recipe.steps[at]
+    params: Mapping[str, object] = {**step.params, strength_of(step): value}
+    return replace(recipe, steps=(*recipe.steps[:at], replace(step, params=params, target=None), *recipe.steps[at + 1 :]))
+
+
+def _untrained(step: Step) -> Step:
+    trains = any(TRAINING in one.params.model_fields for one in implementations() if one.name == step.technique)
+    return replace(step, params={**step.params, TRAINING: 0}) if trains else step

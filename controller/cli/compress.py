@@ -1,0 +1,152 @@
+"""fleetmark compress."""
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from controller.cli import options
+from controller.cli.output import stderr_text, stdout_json, stdout_table
+
+if TYPE_CHECKING:
+    from compress.records import Variant
+    from controller.suite import Suite
+
+Target = Annotated[str, typer.Argument(metavar="MODEL|SUITE", help="An .onnx, a .tflite, python:package.module:factory, or a suite.yaml.")]
+Recipes = Annotated[
+    list[str] | None, typer.Option("--recipe", "-r", help="What to make: recipe names or files (default fp32, or the suite's).")
+]
+Formats = Annotated[
+    list[str] | None, typer.Option("--format", "-f", help="onnx, tflite, openvino, tensorrt or edgetpu (default: the model's own).")
+]
+Data = Annotated[Path | None, typer.Option("--data", help="The model's data.npz: eval_, calib_ and train_ arrays; else random inputs.")]
+Tflite = Annotated[Path | None, typer.Option("--tflite", help="The same model as .tflite: spares the conversion.")]
+Weights = Annotated[Path | None, typer.Option("--weights", help="Of a python: MODEL: its state_dict, a .pt file.")]
+Task = Annotated[str | None, typer.Option("--task", help="What the outputs mean (default classification where there are labels).")]
+Out = Annotated[Path, typer.Option("--output", "-o", help="The folder that gets MODEL/RECIPE/FORMAT with the files and manifest.json.")]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, max=256, help="How many processes work at once.")]
+Where = Annotated[str, typer.Option("--engine", help="local, or dask://host:port: the workers of a Dask cluster.")]
+KeepAll = Annotated[bool, typer.Option("--keep-all", help="Write artifacts too that did not shrink or lost more than their recipe allows.")]
+COLUMNS = ("model", "recipe", "format", "bytes", "", "weights", "zeros", "MACs", "accuracy (pp)", "SQNR")
+UNITS = (("G", 1e9), ("M", 1e6), ("k", 1e3))
+FIGURES = (
+    "size_bytes",
+    "float_size_bytes",
+    "parameters",
+    "macs",
+    "sparsity",
+    "accuracy",
+    "reference_accuracy",
+    "drift",
+    "notes",
+    "seconds",
+)
+
+
+def compress(
+    target: Target,
+    recipe: Recipes = None,
+    format_: Formats = None,
+    data: Data = None,
+    tflite: Tflite = None,
+    weights: Weights = None,
+    task: Task = None,
+    output: Out = Path("artifacts"),
+    jobs: Jobs = 2,
+    where: Where = "local",
+    keep_all: KeepAll = False,
+    json: options.Json = False,
+) -> int:
+    """Make a model smaller or faster, and check that it still works.
+
+    Each artifact is run on the model's data and compared with the float model before it is written.
+    """
+    from controller import engine, plan, variants
+    from controller.errors import ExitCode
+    from controller.laptop import cache_folder
+
+    chosen = engine.choose(where, jobs)
+    suite = _suite(target, recipe, {"data": data, "tflite": tflite, "weights": weights, "task": task})
+    recipes = plan.recipes_of(suite)
+    asked = [(name, one, kind) for name in suite.models for one in recipes for kind in _formats(suite, name, format_)]
+    made = variants.prepare(suite.models, recipes, asked, cache_folder(), stderr_text, engine=chosen, keep_all=keep_all)
+    found = {key: made.variants[key] for key in asked if key in made.variants}
+    for (name, one, kind), variant in found.items():
+        _write(variant, output / name / one / kind)
+    if json:
+        stdout_json("variants", [_document(key, variant, output) for key, variant in found.items()])
+    elif found:
+        several = len(suite.models) > 1
+        stdout_table(
+            COLUMNS,
+            [[name if several else "", *_row(variant, one, kind)] for (name, one, kind), variant in found.items()],
+            right=COLUMNS[3:],
+        )
+    if found:
+        stderr_text(f"in {output}")
+    return ExitCode.INCOMPLETE if made.faults else ExitCode.OK
+
+
+def _suite(target: str, recipe: list[str] | None, given: dict[str, Any]) -> "Suite":
+    import dataclasses
+
+    from controller import single
+    from controller import suite as suites
+    from controller.errors import FleetmarkError
+
+    if single.is_model(target):
+        return single.suite(target, given, recipe or ["fp32"])
+    wrong = [name for name, value in given.items() if value is not None]
+    if wrong:
+        raise FleetmarkError(f"--{wrong[0]} is for a MODEL, {target} is a suite", next="write it into the suite")
+    suite = suites.load(Path(target))
+    return dataclasses.replace(suite, recipes=tuple(recipe)) if recipe else suite
+
+
+def _formats(suite: "Suite", name: str, asked: list[str] | None) -> list[str]:
+    from compress.techniques import FILES
+    from controller.errors import FleetmarkError
+    from controller.strict import nearest
+
+    for one in asked or []:
+        if one not in FILES:
+            raise FleetmarkError(f"no format is called {one!r}", next=nearest(one, FILES))
+    return asked or ["tflite" if suite.models[name].source.suffix == ".tflite" else "onnx"]
+
+
+def _write(variant: "Variant", folder: Path) -> None:
+    """Put the files and manifest.json there, whole or not at all."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as temporary:
+        fresh = Path(shutil.copytree(variant.folder, Path(temporary, "new")))
+        if folder.exists():
+            folder.rename(Path(temporary, "old"))
+        fresh.rename(folder)
+
+
+def _document(key: tuple[str, str, str], variant: "Variant", output: Path) -> dict[str, Any]:
+    names = dict(zip(("model", "recipe", "format"), key, strict=True))
+    return {**names, "path": str(output.joinpath(*key)), **{figure: variant.manifest[figure] for figure in FIGURES}}
+
+
+def _row(variant: "Variant", recipe: str, format_: str) -> list[str]:
+    told = variant.manifest
+    accuracy, reference = told["accuracy"], told["reference_accuracy"]
+    return [
+        recipe,
+        format_,
+        f"{told['size_bytes']:,}",
+        f"{told['float_size_bytes'] / told['size_bytes']:.1f}x",
+        _short(told["parameters"]),
+        f"{told['sparsity']:.0%}" if told["sparsity"] else "",
+        "" if told["macs"] is None else _short(told["macs"]),
+        "" if accuracy is None else f"{accuracy:.4f} ({100 * (accuracy - reference):+.2f})",
+        f"{told['drift']['sqnr_db']:.0f} dB" if accuracy is None else "",
+    ]
+
+
+def _short(count: int) -> str:
+    """A count in three or four digits: 416.5 k."""
+    return next((f"{count / size:.1f} {unit}" for unit, size in UNITS if count >= size), str(count))

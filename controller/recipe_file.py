@@ -1,0 +1,42 @@
+"""A recipe by its name, or from a file of its own."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from compress import recipes
+from compress.recipes import Recipe, Step
+from controller import strict, yamlfile
+from controller.errors import FleetmarkError
+from controller.strict import Name, Record, Version
+
+
+def _step(value: Any) -> Step:
+    return recipes.step(value)
+
+
+class _File(Record):
+    """A recipe of fleetmark: ordered steps that make a model smaller or faster. docs/TECHNIQUES.md lists the techniques."""
+
+    version: Version
+    """The version of this format, 1."""
+    name: Name
+    """What the report calls the variant."""
+    about: str = ""
+    """What it is for, in a line."""
+    steps: tuple[Annotated[Step, BeforeValidator(_step)], ...]
+    """Technique names, each with its parameters if it has any: `prune: {ratio: 0.5}`."""
+    accuracy_drop_pp: Annotated[float, Field(ge=0, le=100)] | None = None
+    """By how many percentage points of the task's metric the result may be worse than the float model; it is not shipped otherwise."""
+
+
+def find(text: str) -> Recipe:
+    """The recipe of that name, or in that file; raises FleetmarkError, ConfigError for a file with every problem that is in it."""
+    if "/" in text or text.endswith((".yaml", ".yml")):
+        file = strict.validate(yamlfile.read(Path(text)), _File)
+        return Recipe(file.name, file.steps, file.about, file.accuracy_drop_pp)
+    try:
+        return recipes.get(text)
+    except recipes.UnknownRecipeError as error:
+        raise FleetmarkError(str(error), next="mend `recipes:` in the suite, or --recipe") from error

@@ -1,0 +1,80 @@
+"""Targets: a step finds its own strength."""
+
+import pytest
+
+from agent.schema import FaultError
+from compress import budget, recipes
+from compress.budget import Weighed
+from compress.recipes import Recipe, Step, Target
+
+
+@pytest.fixture(autouse=True)
+def _strengths(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only `lowrank` has a strength, called ratio, whatever techniques there are."""
+    monkeypatch.setattr(budget, "strength_of", lambda step: {"lowrank": "ratio"}[step.technique])
+
+
+def recipe(quantity: str, limit: float) -> Recipe:
+    """A step with a target between two without."""
+    return Recipe("r", (Step("fine-tune"), Step("lowrank", {}, Target(quantity, limit)), Step("int8-static")))
+
+
+def weighed(calls: list[Recipe]) -> Weighed:
+    """1,000 bytes that fall with the ratio; a loss of 10 points at ratio 1, as its square."""
+
+    def size(one: Recipe, _: Target) -> float:
+        calls.append(one)
+        return 1000 * (1 - float(str(one.steps[1].params["ratio"])))
+
+    return Weighed(size, lambda one: 10 * float(str(one.steps[1].params["ratio"])) ** 2)
+
+
+def test_a_size_is_reached_with_the_least_strength_and_without_training() -> None:
+    """The ratio is the smallest hundredth that fits; at most 7 artifacts are weighed, none of them trained."""
+    calls: list[Recipe] = []
+    found, notes = budget.settled(recipe("size_bytes", 405), weighed(calls))
+    assert found.steps[1] == Step("lowrank", {"ratio": 0.6})
+    assert found.steps[0] == Step("fine-tune")
+    assert notes == ["lowrank: ratio 0.6 for size_bytes <= 405"]
+    assert len(calls) <= 7
+    assert all(one.steps[0].params == {"epochs": 0} for one in calls)
+
+
+def test_a_loss_is_used_up() -> None:
+    """The ratio is the greatest hundredth that loses no more: 10 * 0.44 ** 2 = 1.94, 10 * 0.45 ** 2 = 2.03."""
+    found, _ = budget.settled(recipe("accuracy_drop_pp", 2.0), weighed([]))
+    assert found.steps[1].params == {"ratio": 0.44}
+
+
+def test_a_target_out_of_reach_says_so() -> None:
+    """No strength gives 5 bytes; the weakest loses more than nothing."""
+    with pytest.raises(FaultError, match="does not reach size_bytes <= 5"):
+        budget.settled(recipe("size_bytes", 5), weighed([]))
+    with pytest.raises(FaultError, match="even the weakest") as refusal:
+        budget.settled(recipe("accuracy_drop_pp", 0.0001), weighed([]))
+    assert refusal.value.fault.code == "accuracy_floor"
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ({"int8-static": {"target": {"size_bytes": 5}}}, "no strength"),
+        ({"lowrank": {"target": {"size": 5}}}, "target: one of size_bytes"),
+        ({"lowrank": {"target": {"size_bytes": -1}}}, "target: one of"),
+        ({"lowrank": {"target": {"latency_ms": 5}}}, "device"),
+        ({"lowrank": {"target": {"size_bytes": 5, "device": "pi"}}}, "target: one of"),
+        ({"lowrank": {"target": {"size_bytes": 5}, "ratio": 0.5}}, "not both"),
+        ({"lowrank": {"target": 5}}, "target: one of"),
+    ],
+)
+def test_a_target_is_checked_before_any_work(step: object, said: str) -> None:
+    """Unknown quantities, limits that are none, and targets that nothing turns are refused."""
+    with pytest.raises(ValueError, match=said):
+        recipes.step(step)
+
+
+def test_a_target_stands_in_a_recipe() -> None:
+    """A latency has its device."""
+    read = recipes.step({"lowrank": {"target": {"latency_ms": 5, "device": "pi4-a"}}})
+    assert read.target == Target("latency_ms", 5.0, "pi4-a")
+    assert str(read.target) == "latency_ms <= 5 on pi4-a"

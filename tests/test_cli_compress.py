@@ -1,0 +1,89 @@
+"""fleetmark compress, as it is typed."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from compress_models import EXAMPLE
+
+from agent.schema import Artifact, load
+
+FLOOR = "version: 1\nname: careful\nsteps: [int8-static]\naccuracy_drop_pp: 0\n"
+
+
+@pytest.fixture
+def fleetmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The program in an empty folder, with a cache of its own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "controller.cli", "compress", *map(str, words)]
+        return subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+
+    return run
+
+
+def test_artifacts_are_written_with_their_manifest(fleetmark, tmp_path: Path) -> None:
+    """Each recipe in each format: files as the manifest has them, figures in the table, the same in JSON; again it is the same."""
+    words = (EXAMPLE / "suite.yaml", "-r", "fp16", "-r", "int8", "-f", "onnx", "-f", "tflite", "-o", "out")
+    done = fleetmark(*words, "--json")
+    assert done.returncode == 0, done.stderr
+    variants = json.loads(done.stdout)["variants"]
+    assert [(one["recipe"], one["format"]) for one in variants] == [(r, f) for r in ("fp16", "int8") for f in ("onnx", "tflite")]
+    for one in variants:
+        folder = tmp_path / one["path"]
+        manifest = json.loads((folder / "manifest.json").read_text())
+        artifact = load(Artifact, manifest["artifact"])
+        assert {file.name: file.size_bytes for file in artifact.files} | {"manifest.json": (folder / "manifest.json").stat().st_size} == {
+            path.name: path.stat().st_size for path in folder.iterdir()
+        }
+        assert one["macs"] == 416_520  # 28*28*6*25 + 10*10*16*150 + 400*120 + 120*84 + 84*10
+        assert one["parameters"] == 61_706
+    table = fleetmark(*words)
+    assert table.returncode == 0
+    assert f"{variants[2]['size_bytes']:,}" in table.stdout
+    assert "0.925" in table.stdout
+    assert not list((tmp_path / "out").rglob(".*"))
+
+
+def test_what_loses_more_than_its_floor_is_not_written_unless_asked(fleetmark, tmp_path: Path) -> None:
+    """An artifact below its recipe's floor is told with its reason and left out; --keep-all writes it."""
+    Path("careful.yaml").write_text(FLOOR.replace("drop_pp: 0", "drop_pp: 0.0"))
+    suite = Path("suite.yaml")
+    text = (EXAMPLE / "suite.yaml").read_text()
+    for name in ("model.onnx", "model.tflite", "data.npz"):
+        text = text.replace(name, str(EXAMPLE / name))
+    suite.write_text(text)
+    words = (suite, "-r", tmp_path / "careful.yaml", "-f", "openvino", "-o", "out")
+    kept = fleetmark(*words, "--keep-all")
+    assert kept.returncode == 0, kept.stderr
+    manifest = json.loads(next(Path("out").rglob("manifest.json")).read_text())
+    dropped = manifest["accuracy"] < manifest["reference_accuracy"]
+    assert (manifest["refusal"] is not None) == dropped
+    refused = fleetmark(*words)
+    assert refused.returncode == (3 if dropped else 0)
+    assert ("accuracy_floor" in refused.stderr) == dropped
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("nothing.onnx",), "there is no"),
+        (("nothing.yaml",), "no such file"),
+        (("python:x",), "python:package.module:factory"),
+        ((EXAMPLE / "model.onnx", "-r", "in8"), "did you mean 'int8'"),
+        ((EXAMPLE / "model.onnx", "-f", "onx"), "did you mean `onnx`"),
+        ((EXAMPLE / "suite.yaml", "--data", "x.npz"), "--data is for a MODEL"),
+        ((EXAMPLE / "model.onnx", "--task", "guess"), "no task is called"),
+    ],
+)
+def test_mistakes_are_named_with_the_way_out(fleetmark, words, said: str) -> None:
+    """One line that says what is wrong, an exit code that is not 0, and nothing written."""
+    done = fleetmark(*words)
+    assert done.returncode in (2, 3)
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not Path("artifacts").exists()

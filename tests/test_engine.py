@@ -1,0 +1,129 @@
+"""Where compression runs: the same jobs on processes of this machine and on a real Dask cluster."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from compress_models import context, example
+
+from agent.schema import Fault, FaultError
+from compress import recipes
+from compress.recipes import Recipe, Step, Target
+from controller import bench, engine
+from controller.bench import Bench
+from controller.dataset import Dataset
+from controller.engine import DIED, Dask, Engine, Local
+from controller.errors import FleetmarkError
+
+
+@pytest.fixture(scope="module")
+def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Dask cluster of two worker processes, with a cache folder of their own."""
+    from distributed import LocalCluster
+
+    cache = tmp_path_factory.mktemp("elsewhere")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FLEETMARK_CACHE", str(cache))
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
+        with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1") as cluster:
+            yield "dask://" + cluster.scheduler_address.removeprefix("tcp://")
+
+
+@pytest.fixture(params=["local", "dask"])
+def chosen(request: pytest.FixtureRequest) -> Engine:
+    """Each engine."""
+    return Local() if request.param == "local" else engine.choose(request.getfixturevalue("scheduler"))
+
+
+def double(number: int) -> int:
+    """A job; 3 is at fault."""
+    if number == 3:
+        raise FaultError("bad_data", "three", "take another")
+    return 2 * number
+
+
+def die_once(marker: Path) -> str:
+    """A job whose process dies the first time that it runs."""
+    if not marker.exists():
+        marker.write_text("dead")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "alive"
+
+
+def die(_: int) -> int:
+    """A job that kills whoever runs it."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    return 0
+
+
+def test_each_job_has_its_result_or_its_fault(chosen: Engine) -> None:
+    """Results come in any order, each with its job; a FaultError becomes the fault of its job alone."""
+    outcomes = dict(chosen.run(double, [1, 2, 3]))
+    assert outcomes == {1: 2, 2: 4, 3: Fault("bad_data", "", "three", "take another")}
+
+
+def test_a_dead_workers_job_is_run_again(chosen: Engine, tmp_path: Path) -> None:
+    """A job whose process was killed is run once more, and its neighbours are not lost."""
+    marker = tmp_path / "marker"
+    assert dict(chosen.run(die_once, [marker])) == {marker: "alive"}
+    assert marker.read_text() == "dead"
+
+
+def test_a_job_that_always_dies_is_a_fault() -> None:
+    """It does not take the others with it, nor run for ever."""
+    assert dict(Local().run(die, [1])) == {1: DIED}
+
+
+def test_whoever_stops_early_cancels_the_rest(chosen: Engine) -> None:
+    """The first result can be taken and the others left."""
+    running = chosen.run(double, list(range(4, 40)))
+    assert next(iter(running))[0] >= 4
+    running.close()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("text", "said"), [("gpu", "no engine is called"), ("dask://", "no engine"), ("dask://127.0.0.1:1", "no Dask")])
+def test_an_engine_that_is_not_there(text: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is refused with what to write, or where nobody answers."""
+    monkeypatch.setattr(engine, "CONNECT_S", 1.0)
+    with pytest.raises(FleetmarkError, match=said):
+        list(engine.choose(text).run(double, [1]))
+
+
+def test_a_build_is_the_same_anywhere(scheduler: str, tmp_path: Path) -> None:
+    """The cluster's artifact is this machine's, byte for byte, and lies in the cache here with its manifest; a fault comes back too."""
+    source, data = example()
+    here = {"m": Dataset(tmp_path / "x", "", {}, data, random=False)}
+    orders = [("int8", "onnx"), ("int8", "tflite")]
+    built = {}
+    for name, one in (("local", Local()), ("dask", engine.choose(scheduler))):
+        laid = Bench(here, {"m": source}, {}, {}, context(tmp_path / name))
+        asked = [laid.order("m", recipes.get(recipe), kind) for recipe, kind in orders]
+        asked.append(laid.order("m", Recipe("tuned", (Step("fine-tune"),)), "onnx"))
+        for order, outcome in laid.build(asked, one):
+            built[name, order.recipe.name, order.format] = outcome
+    for recipe, kind in orders:
+        ours, theirs = built["local", recipe, kind], built["dask", recipe, kind]
+        assert ours.artifact == theirs.artifact
+        assert theirs.folder.parent == tmp_path / "dask" / "cache" / "variants"
+    assert built["local", "tuned", "onnx"] == built["dask", "tuned", "onnx"]
+    assert built["dask", "tuned", "onnx"].code == "unsupported_op"
+
+
+def test_what_needs_this_machine_stays_here(tmp_path: Path) -> None:
+    """A latency target is not sent away: with an engine where nobody answers it is built here, where there is no such device."""
+    source, data = example()
+    laid = Bench({"m": Dataset(tmp_path / "x", "", {}, data, random=False)}, {"m": source}, {}, {}, context(tmp_path))
+    fast = Recipe("fast", (Step("lowrank", {}, Target("latency_ms", 5, "pi")),))
+    ((_, outcome),) = laid.build([laid.order("m", fast, "onnx")], Dask("tcp://127.0.0.1:1"))
+    assert isinstance(outcome, Fault)
+    assert outcome.code == "unreachable"
+
+
+def test_an_artifact_that_arrives_broken_is_refused(tmp_path: Path) -> None:
+    """A worker's answer that is not whole, or has no proper name, never gets into the cache."""
+    for key, code in (("a" * 64, "not whole"), ("../../x", "without a name")):
+        with pytest.raises(FaultError, match=code):
+            bench._received(bench._Built(key, {"model.onnx": b"x", "manifest.json": b"{}"}), tmp_path)
+    assert not list(tmp_path.rglob("model.onnx"))
