@@ -28,6 +28,7 @@ format: $(DEV_STAMP)
 
 bench: $(DEV_STAMP) ## takes minutes, compression hours (Debian's dataset-fashion-mnist); writes benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks.fidelity
+	$(BIN)/python -m benchmarks.sensors
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.summary
 	$(BIN)/python -m benchmarks.compression

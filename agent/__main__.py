@@ -1,18 +1,20 @@
 """The agent's verbs. A request is one JSON object on standard input, the answer one JSON line on standard output.
 
-The controller calls ``probe``, ``install``, ``lease``, ``start``, ``follow``, ``cancel``, ``verify`` and ``gc``; the agent itself starts
-``worker`` and ``try``.
+The controller calls ``probe``, ``install``, ``lease``, ``clock``, ``start``, ``follow``, ``cancel``, ``verify`` and ``gc``; the agent
+itself starts ``worker`` and ``try``.
 """
 
 import argparse
 import os
 import sys
+import time
 from typing import Any, Callable, Dict, List, Optional
 
 from agent.cache import DEFAULT, Cache, disk_fault
 from agent.schema import PROTOCOL, FaultError, LaunchSpec, SchemaError, decode, encode, load
 
 MAX_REQUEST_BYTES = 4 << 20
+MAX_QUESTION_BYTES = 64
 
 # Each verb imports what it needs: on a slow board that is a good part of its time.
 
@@ -101,6 +103,8 @@ def main(argv: Optional[List[str]] = None) -> int:
         return _worker(cache, arguments)
     if arguments.verb == "try":
         return _try(arguments.backend)
+    if arguments.verb == "clock":
+        return _clock()
     try:
         request = _read_request()
         cache.create()
@@ -119,7 +123,7 @@ def main(argv: Optional[List[str]] = None) -> int:
 
 def _parse(argv: List[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="fleetmark-agent", description="The device's side of fleetmark.")
-    parser.add_argument("verb", choices=[*sorted(VERBS), "follow", "worker", "try"])
+    parser.add_argument("verb", choices=[*sorted(VERBS), "follow", "clock", "worker", "try"])
     parser.add_argument("backend", nargs="?", help="for try")
     parser.add_argument("--cache", default=DEFAULT, help="the agent's folder (default: %(default)s)")
     parser.add_argument("--root", default="/", help="where probe and start read system files (default: %(default)s)")
@@ -160,6 +164,13 @@ def _follow(cache: Cache, request: Dict[str, Any]) -> int:
             sys.stdout.buffer.flush()
     except BrokenPipeError:  # the link is gone; whoever follows next begins where this one stopped
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return 0
+
+
+def _clock() -> int:
+    """The monotonic time for each line that comes, at once."""
+    while sys.stdin.buffer.readline(MAX_QUESTION_BYTES):
+        _answer({"v": PROTOCOL, "ok": {"monotonic_s": time.monotonic()}})
     return 0
 
 

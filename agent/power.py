@@ -13,6 +13,7 @@ from agent.schema import FaultError, Measurement, SampleFile, dump
 from agent.sensors import BOUNDARIES, Found, PowerSensor, SensorError
 from agent.system import System, clean
 
+SENSOR, METER = "power", "meter"  # how the raw values of a device's own sensor are called, and those of a meter outside of it
 MAX_ROWS = 100000
 MAX_RAILS = 16
 STOPS_WITHIN_S = 1.0
@@ -141,21 +142,24 @@ def _whole_problem(found: Found) -> str:
 
 
 class Recording:
-    """The sampling of one launch: idle before it, its measured window, idle after it. Without `asked` nothing happens.
+    """The sampling of one launch: idle before it, its measured window, idle after it. Without `asked` and `idle_s` nothing happens.
 
-    `asked` is the launch's `power`: the sensor as `driver`, and its options. `cancelled` ends the waiting.
+    `asked` is the launch's `power`: the sensor as `driver`, and its options. `cancelled` ends the waiting. `idle_s` is how long the
+    device idles each time at least, the first quarter to come to rest, for a meter that somebody else reads.
     """
 
-    def __init__(self, asked: Optional[Dict[str, Any]], root: str, cancelled: Callable[[], bool]) -> None:
+    def __init__(self, asked: Optional[Dict[str, Any]], root: str, cancelled: Callable[[], bool], idle_s: float = 0.0) -> None:
         self._sampler = None if asked is None else Sampler(System(root), str(asked.get("driver")), asked)
         self._cancelled = cancelled
+        self._is_metered = idle_s > 0
+        self._rest_s, self._idle_s = max(REST_S, idle_s / 4), max(idle_s * 3 / 4, IDLE_S if asked else 0.0)
         self._spans: Dict[str, List[float]] = {}
 
     def before(self) -> None:
         """Start, and see the device idle."""
         if self._sampler is not None:
             self._sampler.start()
-            self._idle("power_idle_before_s")
+        self._idle("power_idle_before_s")
 
     def phase(self, name: str) -> None:
         """Note when the measured window begins and ends."""
@@ -166,32 +170,33 @@ class Recording:
 
     def after(self) -> None:
         """See the device idle again if there was a measured window, and stop."""
+        if len(self._spans.get("power_window_s", [])) == 2:
+            self._idle("power_idle_after_s")
         if self._sampler is not None:
-            if len(self._spans.get("power_window_s", [])) == 2:
-                self._idle("power_idle_after_s")
             self._sampler.stop()
 
     def save(self, folder: str) -> Iterator[Tuple[str, Any]]:
         """Write the readings to `folder` and give the events that tell of them; raises OSError."""
+        for metric, span in self._spans.items() if self._is_metered or self._sampler else ():
+            if len(span) == 2:
+                yield "measure", dump(Measurement(metric, "s", span))
         if self._sampler is not None:
-            for metric, span in self._spans.items():
-                if len(span) == 2:
-                    yield "measure", dump(Measurement(metric, "s", span))
             for event in save(self._sampler, folder):
                 yield event
 
     def _idle(self, metric: str) -> None:
-        """Wait while there is a sensor that reads; the span begins once the device has come to rest."""
-        end = time.monotonic() + REST_S
+        """Wait while anybody reads; the span begins once the device has come to rest."""
+        end = time.monotonic() + self._rest_s
         while time.monotonic() < end and self._waits():
             time.sleep(STEP_S)
         begin = time.monotonic()
-        while time.monotonic() < begin + IDLE_S and self._waits():
+        while time.monotonic() < begin + self._idle_s and self._waits():
             time.sleep(STEP_S)
         self._spans[metric] = [begin, time.monotonic()]
 
     def _waits(self) -> bool:
-        return self._sampler is not None and self._sampler.is_reading() and not self._cancelled()
+        is_read = self._is_metered or (self._sampler is not None and self._sampler.is_reading())
+        return is_read and not self._cancelled()
 
 
 def save(sampler: Sampler, folder: str) -> Iterator[Tuple[str, Any]]:

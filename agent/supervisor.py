@@ -42,7 +42,7 @@ def start(cache: Cache, spec: LaunchSpec, root: str = "/") -> bool:
         with contextlib.closing(Lock(cache.path("busy.lock"))) as busy:  # the supervisor inherits it
             if not busy.acquire_within(BUSY_S):
                 raise FaultError("busy", "another launch is running here", "wait until it is done", "start")
-            lease.extend(cache, spec.owner, spec.settle_timeout_s + spec.deadline_s + LEASE_MARGIN_S)
+            lease.extend(cache, spec.owner, spec.settle_timeout_s + spec.deadline_s + 2 * spec.idle_s + LEASE_MARGIN_S)
             _detach(cache, spec, root, [starting.descriptor, busy.descriptor])
     return True
 
@@ -131,7 +131,7 @@ class Supervisor:
         self.spec = spec
         self.root = root
         self.recorder = telemetry.Recorder(root)
-        self.power = power.Recording(spec.power, root, lambda: self.cancelled)
+        self.power = power.Recording(spec.power, root, lambda: self.cancelled, spec.idle_s)
         self.phase = "spawn"
         self.fault: Optional[Fault] = None
         self.cancelled = False

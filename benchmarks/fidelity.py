@@ -1,57 +1,59 @@
-"""Compares our p50 with the vendor's own tool, or with a bare bound loop: `python -m benchmarks.fidelity [--minutes 10] [--only openvino]`.
+"""Compares our p50 with the vendor's own tool, or with a bare loop that does the same by hand: `python -m benchmarks.fidelity`.
 
 Our side is a launch as a run makes it: the agent's zipapp, its supervisor, a fresh worker. Theirs is a fresh process too, benchmark_app or
 bare.py: what a process happens to get (addresses, caches, cores) shifts a median by more than the loop does, so that two long-lived
 processes would compare two draws of it, over and over (T. Mytkowicz et al., Producing Wrong Data Without Doing Anything Obviously Wrong!,
 2009). The two sides of a pair follow each other at once, pairs alternate in order, and both sides run the same sample, about as often.
 """
-# openvino is typed in part only.
-# pyright: reportUnknownMemberType=false
 
 import argparse
-import hashlib
+import math
 import re
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-import numpy as np
-
-from agent.schema import Artifact, FaultError, Feed, LaunchSpec, ModelFile, Workload
+from agent.schema import LaunchSpec, Workload
 from benchmarks import results
+from benchmarks.launching import WINDOW_S, Example, collected, example, local_agent, upload
 from benchmarks.ratio import Ratio, median_ratio
-from controller.collect import collect
-from controller.local import LocalTransport
-from controller.profiles import MAX_SAMPLES
 from controller.remote import Remote
 from reports.statistics import percentile
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "fashion"
-BARE = Path(__file__).parent / "bare.py"
+BARE, TRIAL = (Path(__file__).with_name(name) for name in ("bare.py", "trial.py"))
 BENCHMARK_APP, BARE_LOOP = "benchmark_app", "a bare bound loop"
 CALL, RUNTIME = "latency_ns", "runtime_ns"
-COMPARISONS = {
-    "tflite": ("tflite", CALL, BARE_LOOP),
-    "onnxruntime": ("onnxruntime", CALL, BARE_LOOP),
-    "openvino-bare": ("openvino", CALL, BARE_LOOP),
-    "openvino": ("openvino", RUNTIME, BENCHMARK_APP),
+SINGLE_STREAM = Workload("single_stream", {})
+RUNTIMES = {
+    "tflite": ("tflite", SINGLE_STREAM, CALL, BARE_LOOP),
+    "onnxruntime": ("onnxruntime", SINGLE_STREAM, CALL, BARE_LOOP),
+    "openvino-bare": ("openvino", SINGLE_STREAM, CALL, BARE_LOOP),
+    "openvino": ("openvino", SINGLE_STREAM, RUNTIME, BENCHMARK_APP),
 }
-FORMATS = {"openvino": "openvino", "onnxruntime": "onnx", "tflite": "tflite"}
+WORKLOADS = {
+    "multi_stream": ("tflite", Workload("multi_stream", {"samples": 8}), CALL, BARE_LOOP),
+    "offline": ("onnxruntime", Workload("offline", {"batch": 8}), CALL, BARE_LOOP),
+    "server": ("tflite", Workload("server", {"rate_per_s": 200.0}), CALL, BARE_LOOP),
+    "sustained": ("tflite", Workload("sustained", {}), CALL, BARE_LOOP),
+}
+COMPARISONS = {**RUNTIMES, **WORKLOADS}
+WINDOWS_S = {"sustained": 5.0}
+ARRIVALS, SEED = 500, 7
 PACKAGES = ("ai-edge-litert", "numpy", "onnxruntime", "openvino")
-AXES = {"tflite": [0, 2, 3, 1]}
-MEAN, STD = 0.2860, 0.3530
-WINDOW_S = 0.5
 WIDTH, LOW, HIGH = 0.01, 0.97, 1.03
 LOOP_COST_S = 0.5e-6
 NOTE = """Like is compared with like. A bare loop times the call from Python, as our latency does. benchmark_app prints what OpenVINO's own
 clock says, inside the Python binding: the same clock is read for our runtime_latency, which leaves out the call from Python and the dict of
 copied outputs that it returns."""
+WORKLOADS_NOTE = f"""multi_stream: a query is 8 samples back to back, by hand a loop of 8 calls. offline: batches of 8. server: {ARRIVALS}
+seeded Poisson arrivals at 200/s, latency from the arrival on, by the search's own trial against an open loop by hand; no launch fixes its
+rate, so the trial runs in a process of its own. sustained: as single_stream, in windows of {WINDOWS_S["sustained"]:g} s: more queries than
+are stored."""
+SECTIONS = {"fidelity": (RUNTIMES, NOTE), "fidelity of workloads": (WORKLOADS, WORKLOADS_NOTE)}
 FEWEST_PAIRS = 30
 COLUMNS = (
     "comparison",
@@ -65,20 +67,18 @@ COLUMNS = (
     f"{LOW} to {HIGH}",
     "loop (us)",
 )
-OWNER = "fidelity"
 MEDIAN = re.compile(r"Median: +([0-9.]+) (us|ms)")
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A runtime, which clock of ours is compared with what, its model's files (the one to open first), and the other side's sample."""
+    """What is compared: the example model, driven how, which clock of ours, and with what."""
 
     name: str
-    runtime: str
+    model: Example
+    workload: Workload
     clock: str
     against: str
-    files: tuple[Path, ...]
-    sample: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Both sides' medians over the pairs in seconds, the ratio ours / theirs, and the loop's own cost in seconds."""
+    """Both sides' medians over the pairs in seconds, the ratio ours / theirs, and the loop's own cost in seconds, NaN where it has none."""
 
     case: Case
     ours_s: float
@@ -102,79 +102,41 @@ class Comparison:
 
 
 def make_case(name: str, folder: Path) -> Case:
-    """Give one of COMPARISONS with the example model; OpenVINO's IR and the sample are written to `folder`."""
-    runtime, clock, against = COMPARISONS[name]
-    with np.load(EXAMPLE / "data.npz") as data:
-        image = (data["eval_image"][:1].astype(np.float32) / 255 - MEAN) / STD
-    sample = folder / f"{runtime}.npy"
-    np.save(sample, np.ascontiguousarray(image.transpose(AXES.get(runtime, [0, 1, 2, 3])), dtype=np.float32))
-    if runtime != "openvino":
-        return Case(name, runtime, clock, against, (EXAMPLE / f"model.{FORMATS[runtime]}",), sample)
-    import openvino
-
-    openvino.save_model(openvino.convert_model(EXAMPLE / "model.onnx"), folder / "model.xml", compress_to_fp16=False)
-    return Case(name, runtime, clock, against, (folder / "model.xml", folder / "model.bin"), sample)
+    """Give one of COMPARISONS with the example model; what a runtime needs of it besides is written to `folder`."""
+    runtime, workload, clock, against = COMPARISONS[name]
+    return Case(name, example(runtime, folder, workload.options.get("batch", 1)), workload, clock, against)
 
 
-@contextmanager
-def local_agent(folder: Path, seconds: float) -> Generator[Remote]:
-    """Give the agent on this machine, its cache in `folder`, leased for `seconds`."""
-    transport = LocalTransport("laptop")
-    try:
-        remote = Remote(transport, "laptop", sys.executable, str(folder))
-        remote.deploy()
-        remote.acquire(OWNER, seconds)
-        yield remote
-    finally:
-        transport.close()
+def launch_of(remote: Remote, case: Case) -> LaunchSpec:
+    """Put the case's model and data where the agent finds them; give the launch that measures it, still without a name."""
+    window_s = WINDOWS_S.get(case.name, WINDOW_S)
+    return upload(remote, case.model)._replace(workload=case.workload, min_duration_s=window_s)
 
 
-def upload(remote: Remote, case: Case) -> LaunchSpec:
-    """Put model and data where the agent finds them; give the launch that measures the model, still without a name."""
-    paths = {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in (*case.files, EXAMPLE / "data.npz")}
-    remote.upload(paths)
-    *models, data = paths
-    files = [ModelFile(path.name, sha256, path.stat().st_size) for sha256, path in paths.items()][:-1]
-    return LaunchSpec(
-        launch="",
-        owner=OWNER,
-        artifact=Artifact(models[0], FORMATS[case.runtime], files),
-        backend=case.runtime,
-        options={},
-        workload=Workload("single_stream", {}),
-        python="",
-        environment="",
-        environ={},
-        data=data,
-        feeds=[Feed("image", "eval_image", 1 / 255, [MEAN], [STD], AXES.get(case.runtime, []))],
-        evaluate=False,
-        min_duration_s=WINDOW_S,
-        min_queries=100,
-        warmup_min_s=0.1,
-        warmup_min_queries=10,
-        warmup_max_s=10.0,
-        max_samples=MAX_SAMPLES,
-        deadline_s=120.0,
-    )
-
-
-def ours(remote: Remote, spec: LaunchSpec, clock: str) -> Launch:
-    """Run one launch, its p50 by our clock CALL or the runtime's own; raises FaultError where it failed."""
+def ours(remote: Remote, case: Case, spec: LaunchSpec) -> Launch:
+    """Run one launch, its p50 by the case's clock, CALL or the runtime's own; of `server` a trial. Raises FaultError where it failed."""
+    if case.workload.name == "server":
+        return Launch(int(_output(sys.executable, str(TRIAL), *_arguments(case, ARRIVALS))) / 1e9, ARRIVALS, math.nan)
     remote.start(spec)
-    done = collect(remote.follow(spec.launch), lambda file: remote.fetch(spec.launch, file))
-    if done.fault:
-        raise FaultError(done.fault.code, f"{spec.backend}: {done.fault.message}", done.fault.next, done.fault.phase)
-    loop_cost_s = float(done.samples["loop_cost_s"].array[0])
-    return Launch(percentile(done.samples[clock].array, 0.5) / 1e9, int(done.samples["queries"].array[0]), loop_cost_s)
+    found = collected(remote, spec).samples
+    remote.forget([spec.launch])
+    loop_cost_s = float(found["loop_cost_s"].array[0])
+    return Launch(percentile(found[case.clock].array, 0.5) / 1e9, int(found["queries"].array[0]), loop_cost_s)
 
 
 def theirs(case: Case, queries: int) -> float:
     """Run their tool once in a fresh process and give its p50 in seconds; raises RuntimeError where it failed."""
-    model, count = str(case.files[0]), str(queries)
     if case.against == BENCHMARK_APP:
-        command = [str(Path(sys.executable).with_name("benchmark_app")), "-api", "sync", "-hint", "latency"]
-        return parse_median(_output(*command, "-m", model, "-i", str(case.sample), "-niter", count))
-    return int(_output(sys.executable, "-I", str(BARE), case.runtime, model, str(case.sample), count)) / 1e9
+        command = [str(Path(sys.executable).with_name("benchmark_app")), "-api", "sync", "-hint", "latency", "-niter", str(queries)]
+        return parse_median(_output(*command, "-m", str(case.model.files[0]), "-i", str(case.model.sample)))
+    return int(_output(sys.executable, "-I", str(BARE), *_arguments(case, queries))) / 1e9
+
+
+def _arguments(case: Case, queries: int) -> list[str]:
+    """What bare.py and trial.py are told: runtime, model, input, queries; samples in a query, arrivals a second or 0, their seed."""
+    options = case.workload.options
+    driven = [options.get("samples", 1), options.get("rate_per_s", 0), SEED]
+    return [case.model.runtime, str(case.model.files[0]), str(case.model.sample), str(queries), *map(str, driven)]
 
 
 def _output(*command: str) -> str:
@@ -196,15 +158,15 @@ def compare(case: Case, minutes: float) -> Comparison:
     """Measure pairs until the interval is narrower than 1 % either way, or the minutes have passed."""
     end = time.monotonic() + 60 * minutes
     with tempfile.TemporaryDirectory() as folder, local_agent(Path(folder), 60 * minutes + 600) as remote:
-        spec = upload(remote, case)
-        queries = ours(remote, spec._replace(launch="unpaired"), case.clock).queries
+        spec = launch_of(remote, case)
+        queries = ours(remote, case, spec._replace(launch="unpaired")).queries
         launches: list[Launch] = []
         others: list[float] = []
         while True:
             ours_first = len(others) % 2 == 0
             if not ours_first:
                 others.append(theirs(case, queries))
-            launches.append(ours(remote, spec._replace(launch=f"pair-{len(launches)}"), case.clock))
+            launches.append(ours(remote, case, spec._replace(launch=f"pair-{len(launches)}")))
             if ours_first:
                 others.append(theirs(case, queries))
             found = _comparison(case, launches, others)
@@ -235,9 +197,13 @@ def _line(found: Comparison) -> str:
         f"{ratio.low:.4f} to {ratio.high:.4f}{width}",
         str(ratio.pairs),
         verdict,
-        f"{found.loop_cost_s * 1e6:.2f}{'' if found.loop_cost_s < LOOP_COST_S else ' **too much**'}",
+        "-" if math.isnan(found.loop_cost_s) else f"{found.loop_cost_s * 1e6:.2f}{_too_much(found.loop_cost_s)}",
     )
     return f"| {' | '.join(cells)} |"
+
+
+def _too_much(loop_cost_s: float) -> str:
+    return "" if loop_cost_s < LOOP_COST_S else " **too much**"
 
 
 def table(found: list[Comparison]) -> str:
@@ -246,18 +212,28 @@ def table(found: list[Comparison]) -> str:
 
 
 def main() -> None:
-    """Make each comparison, print the table and write it to RESULTS.md."""
+    """Make each comparison, print the tables and write them to RESULTS.md."""
     parser = argparse.ArgumentParser(prog="benchmarks.fidelity", description="Our p50 against the vendor's tool or a bare loop.")
     parser.add_argument("--minutes", type=float, default=10, help="at most, for each comparison (default: %(default)s)")
+    parser.add_argument("--section", choices=list(SECTIONS), help="one section of RESULTS.md; the other stays as it is")
     parser.add_argument("--only", choices=list(COMPARISONS), help="one comparison; RESULTS.md stays as it is")
     arguments = parser.parse_args()
     machine = results.describe(PACKAGES)
     with tempfile.TemporaryDirectory() as folder:
-        found: list[Comparison] = []
-        for name in [arguments.only] if arguments.only else list(COMPARISONS):
-            found.append(compare(make_case(name, Path(folder)), arguments.minutes))
-            if not arguments.only:
-                results.write("fidelity", machine, f"{table(found)}\n\n{NOTE}")
+        if arguments.only:
+            print(table([compare(make_case(arguments.only, Path(folder)), arguments.minutes)]))
+            return
+        for section in [arguments.section] if arguments.section else SECTIONS:
+            _write(section, machine, Path(folder), arguments.minutes)
+
+
+def _write(section: str, machine: str, folder: Path, minutes: float) -> None:
+    """Make a section's comparisons; what is done so far is in RESULTS.md after each."""
+    names, note = SECTIONS[section]
+    found: list[Comparison] = []
+    for name in names:
+        found.append(compare(make_case(name, folder), minutes))
+        results.write(section, machine, f"{table(found)}\n\n{note}")
     print(table(found))
 
 

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.power import PowerTrace
+from agent.operations import Profiled
+from agent.power import METER, SENSOR, PowerTrace
 from agent.schema import REASONS, Conditions, Event, Fault, FaultError, Measurement, SampleFile, SchemaError, dump, load
 from agent.sensors import BOUNDARIES, ENERGY, POWER
+from backends import ACCELERATOR, CPU
 from controller import limits
 
 METRIC = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
@@ -40,22 +42,24 @@ class Collected:
     fault: Fault | None = None
     log: str = ""
     details: dict[str, Any] = field(default_factory=dict[str, Any])
+    operations: list[Profiled] | None = None  # of a launch that timed them
     complete: bool = False
 
 
-def collect(events: Iterable[Event], fetch: Callable[[SampleFile], bytes]) -> Collected:
-    """Give the record of a launch from its whole spool; `fetch` brings a sample file's content.
+def collect(events: Iterable[Event], fetch: Callable[[SampleFile], bytes], *, profiled: bool = False) -> Collected:
+    """Give the record of a launch from its whole spool, one that timed operations if `profiled`; `fetch` brings a sample file's content.
 
     Raises FaultError: `protocol` for anything that is not as agreed, `rebooted` or `crash` for a spool that ends without its end.
     """
     launch = Collected()
     for event in events:
         try:
-            _take(launch, event, fetch)
+            (_take_operations if profiled and event.type == "operations" else _take)(launch, event, fetch)
         except SchemaError as error:
             raise FaultError("protocol", f"event {event.seq} ({event.type[:20]!r}): {error}", "run again", "follow") from error
-    if launch.complete and launch.fault is None and not _are_times(launch.samples.get("latency_ns")):
-        launch.fault = Fault("protocol", "follow", "the launch ended without a fault and without latencies", "run again")
+    if launch.complete and launch.fault is None and not (_is_profile(launch) if profiled else _are_times(launch.samples.get("latency_ns"))):
+        what = "whole times of its operations" if profiled else "latencies"
+        launch.fault = Fault("protocol", "follow", f"the launch ended without a fault and without {what}", "run again")
     if "runtime_ns" in launch.samples and not _are_times(launch.samples["runtime_ns"]):
         raise FaultError("protocol", "runtime_ns: not times in nanoseconds", "run again", "follow")
     if not launch.complete:
@@ -65,6 +69,14 @@ def collect(events: Iterable[Event], fetch: Callable[[SampleFile], bytes]) -> Co
 
 def _are_times(found: Samples | None) -> bool:
     return found is not None and found.array.dtype.kind == "i" and found.array.ndim == 1 and bool((found.array >= 0).all())
+
+
+def _is_profile(launch: Collected) -> bool:
+    """Whether there are operations, inferences' times, and where there are operations' times, the same number of each."""
+    inferences, times = launch.samples.get("inference_ns"), launch.samples.get("operation_ns")
+    if launch.operations is None or inferences is None or not _are_times(inferences):
+        return False
+    return times is None or (_are_times(times) and bool(launch.operations) and len(times.array) % len(launch.operations) == 0)
 
 
 def _take(launch: Collected, event: Event, fetch: Callable[[SampleFile], bytes]) -> None:
@@ -83,15 +95,27 @@ def _take(launch: Collected, event: Event, fetch: Callable[[SampleFile], bytes])
         case "log":
             launch.log = _text(event.data.get("text"), limits.MAX_LOG_CHARACTERS)
         case "phase" if "details" in event.data:
-            launch.details = _details(event.data["details"])
+            told = _details(event.data["details"])
+            launch.details = {key: value for key, value in told.items() if key not in (SENSOR, METER)}
         case "sensor":
-            launch.details = {**launch.details, "power": _power(load(PowerTrace, event.data))}
+            launch.details = {**launch.details, SENSOR: _power(load(PowerTrace, event.data))}
         case "end":
             launch.complete = True
         case "lost":
             raise _lost(event)
         case _:
             pass
+
+
+def _take_operations(launch: Collected, event: Event, _: object) -> None:
+    """Those of a launch that timed them, which come in any number of events."""
+    found: list[Profiled] = load(list[Profiled], event.data.get("operations"), "operations")
+    for one in found:
+        if one.device not in (CPU, ACCELERATOR, "") or max(map(len, one)) > limits.MAX_OPERATION_CHARACTERS:
+            raise SchemaError(f"operation {one.name[:40]!r}: its texts are too long, or its device is none that is known")
+    launch.operations = [*(launch.operations or ()), *found]
+    if len(launch.operations) > limits.MAX_OPERATIONS:
+        raise SchemaError("too many operations")
 
 
 def _lost(event: Event) -> FaultError:
@@ -114,7 +138,7 @@ def _measurement(found: Measurement) -> Samples:
 
 
 def _check_metric(name: str) -> None:
-    if not METRIC.match(name):
+    if not METRIC.match(name) or name.startswith(f"{METER}_"):  # which this machine reads, not a device
         raise SchemaError(f"{name[:80]!r} is not a metric's name")
 
 

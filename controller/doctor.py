@@ -38,6 +38,16 @@ def refused(fault: Fault) -> list[Check]:
     return [Check("required", name, False, f"{fault.code}: {fault.message}", fault.next)]
 
 
+def meter(name: str, watts: float) -> Check:
+    """The check of a meter outside of the devices that was read."""
+    return Check("recommended", "meter", True, f"{name} shows {watts:g} W")
+
+
+def unread_meter(name: str, fault: Fault) -> Check:
+    """The check of one that was not: launches are measured all the same, without energy."""
+    return Check("recommended", "meter", False, f"{name}: {fault.message}", fault.next)
+
+
 def checks(device: Device, probe: Probe, lease: LeaseState, now_s: float, refusals: Mapping[str, Fault]) -> list[Check]:
     """All checks of a device by what it says of itself; `now_s` is this machine's wall clock when it was asked, `refusals` as in Survey."""
     runtimes = _runtimes(device, probe, refusals)

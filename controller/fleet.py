@@ -16,6 +16,7 @@ from controller.collect import Collected, Samples
 from controller.inventory import Device
 from controller.session import Job, Session, is_passing
 from controller.store import Store, status_of
+from controller.tables import PROFILED
 from controller.visit import lane_address
 from reports.records import DeviceRecord
 
@@ -40,7 +41,10 @@ class Listener(Protocol):
 
 @dataclass(slots=True)
 class Fleet:
-    """One run's measuring. `jobs` are the cells that can be measured, `done` the launches that the store has of each cell by round."""
+    """One run's measuring: `done` are the launches that the store has of each cell by round.
+
+    `unprofiled` are the cells whose operations are to be timed, in a launch more after all others of their lane.
+    """
 
     run_id: str
     store: Store
@@ -52,6 +56,7 @@ class Fleet:
     pending: list[tuple[str, str, int]] = field(default_factory=list[tuple[str, str, int]])
     stopping: threading.Event = field(default_factory=threading.Event)
     sessions: list[Session] = field(default_factory=list[Session])
+    unprofiled: set[str] = field(default_factory=set[str])
 
     def run(self, devices: Sequence[Device], jobs: Sequence[Job]) -> None:
         """Measure all jobs. On Ctrl-C the running launches are ended, what is done is kept, and KeyboardInterrupt goes on."""
@@ -113,12 +118,14 @@ class _Lane:
     _set_aside: set[str] = field(default_factory=set[str])  # cell ids
 
     def run(self) -> None:
-        """All rounds of this lane's cells."""
+        """All rounds of this lane's cells, then the launches that time operations."""
         try:
             for device in self.devices:
                 self._prepare(device, [job for job in self.jobs if job.cell.device == device.name])
             for round_ in range(self.fleet.launches):
                 self._round(round_)
+            for job in self.jobs:
+                self._profile(job)
         finally:
             for session in self._open.values():
                 session.close()
@@ -126,7 +133,7 @@ class _Lane:
     def _prepare(self, device: Device, jobs: Sequence[Job]) -> None:
         """Connect, collect what an earlier controller left running, ship what is missing."""
         fleet = self.fleet
-        missing = [job for job in jobs if not self._is_done(job)]
+        missing = [job for job in jobs if not self._is_done(job) or job.id in fleet.unprofiled]
         if not missing or fleet.stopping.is_set():
             return
         session = fleet.open_session(device)
@@ -173,8 +180,9 @@ class _Lane:
             if cell_id in by_id:
                 job = by_id[cell_id]
                 self.fleet.listener.phase(job.cell.device, label(job), "collect")
-                status, again = self._finish(session, job, launch, round_, functools.partial(session.collect, launch, _ignore))
-                if not again and status != "cancelled":
+                follow = functools.partial(session.collect, launch, _ignore, profiled=round_ == PROFILED)
+                status, again = self._finish(session, job, launch, round_, follow)
+                if not again and status != "cancelled" and round_ != PROFILED:
                     self._landed(job, status)
 
     def _round(self, round_: int) -> None:
@@ -211,6 +219,22 @@ class _Lane:
                 break
         self._landed(job, status)
 
+    def _profile(self, job: Job) -> None:
+        """One launch that times a measured cell's operations; whatever becomes of it, the cell stays as it is."""
+        fleet, session = self.fleet, self._open.get(job.cell.device)
+        wanted = job.id in fleet.unprofiled and job.id not in self._set_aside and self._is_done(job)
+        if session is None or not wanted or fleet.stopping.is_set():
+            return
+        launch = f"{fleet.run_id}-{job.id}-operations-{secrets.token_hex(2)}"
+        on_phase = functools.partial(fleet.listener.phase, job.cell.device, label(job))
+        fleet.store.begin_launch(fleet.run_id, job.id, PROFILED, launch, now())
+        try:
+            status, _ = self._finish(session, job, launch, PROFILED, functools.partial(session.profile_operations, job, launch, on_phase))
+            if status != "valid":
+                fleet.listener.say(f"{job.cell.device}: the operations of {label(job)} could not be timed ({status})")
+        except FaultError as error:
+            self._lose(job.cell.device, error)
+
     def _landed(self, job: Job, status: str) -> None:
         """Tell of a launch that is over; a cell whose launch failed is set aside."""
         self.fleet.listener.landed(job.cell.device, label(job), status)
@@ -231,7 +255,9 @@ class _Lane:
             collected = Collected(fault=error.fault)
         raw = self._derive(collected, job)
         found, fault = outcome.outcome(collected, job, session.device), collected.fault
-        if fault is None:
+        if fault is None and round_ == PROFILED:
+            fleet.unprofiled.discard(job.id)
+        elif fault is None:
             fleet.done.setdefault(job.id, {})[round_] = launch
         samples = collected.samples | {
             one.metric: one for one in (*raw, *found.samples)

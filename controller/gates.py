@@ -12,17 +12,19 @@ from controller.strict import Record, nearest, quoted
 
 _TIME = {"s": 0, "ms": -3, "us": -6}
 _ENERGY = {"j": 0, "mj": -3, "uj": -6}
+_POWER = {"w": 0, "mw": -3}
 _SIZE = {"bytes": 0, "kb": 3, "mb": 6}
 _QUANTITIES = {
     **dict.fromkeys(("latency_p50", "latency_p90", "latency_p95", "latency_p99", "cold_start"), _TIME),
     **dict.fromkeys(("energy_net", "energy_gross"), _ENERGY),
+    **dict.fromkeys(("power_average", "power_peak", "power_at_rate"), _POWER),
     **dict.fromkeys(("size", "peak_memory"), _SIZE),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """What a gate's key stands for: a metric of the table, by which power of ten the key's unit is larger than the table's (s, J, B).
+    """What a gate's key stands for: a metric of the table, by which power of ten the key's unit is larger than the table's (s, J, W, B).
 
     `sign` is -1 where the key counts the other way round; a limit lies between `low` and `high`, in the key's unit.
     """

@@ -77,6 +77,17 @@ def _check_sensor(name: str) -> str:
     return name
 
 
+def _check_driver(name: str) -> str:
+    if name not in sensors.METERS:
+        raise ValueError(f"no meter has the driver {quoted(name)}; {nearest(name, sensors.METERS)}")
+    return name
+
+
+def _find_token(token: str, info: ValidationInfo) -> str:
+    kind, _, where = token.partition(":")
+    return f"file:{strict.resolve(where, info)}" if kind == "file" else token
+
+
 def _check_meter(name: str, info: ValidationInfo) -> str:
     if isinstance(info.context, strict.Context) and name not in (known := info.context.document.names("meters")):
         raise ValueError(f"no meter is called {quoted(name)} under `meters`; {nearest(name, known)}")
@@ -169,16 +180,22 @@ class Power(Record):
 
 
 class Meter(Record):
-    """A power meter outside of the devices; devices that share one never run at the same time."""
+    """A power meter outside of the devices, read on this machine; devices that share one never run at the same time."""
 
-    driver: Name
-    """Which meter: shelly, tasmota, ..."""
-    boundary: Boundary
-    """What it sees. Values of different boundaries are never compared."""
-    url: Annotated[str, AfterValidator(_check_url)] | None = None
+    driver: Annotated[Name, AfterValidator(_check_driver)]
+    """Which meter: shelly (every generation) or tasmota."""
+    url: Annotated[str, AfterValidator(_check_url)]
     """Where it answers."""
-    token: Annotated[str, Field(pattern=r"^(env:[A-Za-z_]\w*|file:\S.*)$")] | None = None
-    """Where its token is: env:NAME or file:PATH."""
+    boundary: Boundary = "wall"
+    """What it sees. Values of different boundaries are never compared."""
+    channel: Annotated[int, Field(ge=0, le=99)] = 0
+    """Of several switches of a Shelly, the one with this number."""
+    user: Annotated[str, Field(pattern=r'^[^\s:"\\]+$')] = "admin"
+    """Who logs in, where it wants that."""
+    token: Annotated[str, Field(pattern=r"^(env:[A-Za-z_]\w*|file:\S.*)$"), AfterValidator(_find_token)] | None = None
+    """Where its password is: env:NAME or file:PATH."""
+    period_s: Annotated[float, Field(ge=0.1, le=10)] = sensors.METER_PERIOD_S
+    """How often it measures; a launch's window has twenty of these periods at least, and the device idles for ten before and after."""
 
 
 class Usb(Record):

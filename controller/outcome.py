@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.schema import dump
+from controller import metering
 from controller.collect import Collected, Samples
 from controller.inventory import Device
 from controller.session import Job
@@ -26,10 +28,12 @@ class Outcome:
 
 
 def outcome(collected: Collected, job: Job, device: Device) -> Outcome:
-    """Judge a launch: by its fault, else by its latencies and the device's conditions."""
+    """Judge a launch: by its fault, else by its latencies and the device's conditions; there is nothing to judge in times of operations."""
     notes = tuple(_notes(collected, device))
     if collected.fault is not None:
         return Outcome(status_of(collected.fault), notes)
+    if collected.operations is not None:
+        return Outcome("valid", notes)
     clock_hz = device.expect.clock_mhz and device.expect.clock_mhz * 1e6
     found = steadiness.judge(
         _values(collected.samples),
@@ -55,7 +59,7 @@ def record(launch: str, round_: int, collected: Collected, found: Outcome) -> La
         after=collected.after,
         fault=collected.fault,
         log_tail=collected.log,
-        details=collected.details,
+        details=collected.details if collected.operations is None else {"operations": dump(collected.operations)},
         notes=found.notes,
     )
 
@@ -77,6 +81,8 @@ def _notes(collected: Collected, device: Device) -> Iterator[str]:
         yield "the window ended at its deadline, before its minimum of time and queries"
     if "evaluation_cut_short" in collected.samples:
         yield "the evaluation ended early: not every sample was run"
+    if why := metering.lost(collected):
+        yield f"meter_lost: {device.meter}: {why}"
     yield from _gate(collected, device)
 
 

@@ -1,6 +1,6 @@
 """Devices x models x recipes x backends x workloads -> cells, or a reason for each one left out."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,10 +11,10 @@ from compress.recipes import Recipe
 from controller import recipe_file, targets
 from controller.choices import BackendChoice, WorkloadChoice
 from controller.errors import FleetmarkError
-from controller.inventory import Device
-from controller.profiles import Profile, window_s
+from controller.inventory import Device, Meter
+from controller.profiles import IDLE_READINGS, Profile, metered, unread, window_s
 from controller.suite import Model, Suite
-from reports.comparison import TWIN
+from reports.comparison import TWIN, UNSENSED
 
 LAUNCH_OVERHEAD_S = 1.2  # process start, import and load of a small model; measured on a laptop
 
@@ -58,9 +58,13 @@ def plan(suite: Suite, devices: Sequence[Device]) -> list[PlannedCell]:
     return list(unique.values())
 
 
-def doubled(cells: Sequence[PlannedCell]) -> list[PlannedCell]:
-    """Give each cell under two labels, for the noise floor of its device: what differs between the two is noise."""
-    return [one for cell in cells for one in (cell, replace(cell, label=TWIN))]
+def doubled(cells: Sequence[PlannedCell], sensed: Collection[str] = ()) -> list[PlannedCell]:
+    """Give each cell under two labels, for the noise floor of its device: what differs between the two is noise.
+
+    Those of the devices in `sensed`, which have a power sensor, once more without it: what differs then is what the sampling costs.
+    """
+    labels = {True: ("", TWIN, UNSENSED), False: ("", TWIN)}
+    return [replace(cell, label=label) for cell in cells for label in labels[cell.device in sensed]]
 
 
 def _identity(cell: PlannedCell) -> str:
@@ -79,11 +83,14 @@ def recipes_of(suite: Suite) -> dict[str, Recipe]:
     return found
 
 
-def estimated_s(cells: Sequence[PlannedCell], profile: Profile, launches: int) -> float:
-    """Give about how long the slowest device takes, in seconds; compression and shipping not included."""
+def estimated_s(cells: Sequence[PlannedCell], profile: Profile, launches: int, meters: Mapping[str, Meter] | None = None) -> float:
+    """Give about how long the slowest device takes, in seconds; compression and shipping not included. `meters` are those of devices."""
     by_device: dict[str, float] = {}
     for cell in cells:
-        launch_s = LAUNCH_OVERHEAD_S + profile.warmup_min_s + window_s(profile, cell.workload)
+        meter = (meters or {}).get(cell.device)
+        period_s = meter.period_s if meter and not unread(profile, cell.workload) else 0.0
+        idle_s = 2 * IDLE_READINGS * period_s
+        launch_s = LAUNCH_OVERHEAD_S + profile.warmup_min_s + idle_s + window_s(metered(profile, period_s), cell.workload)
         by_device[cell.device] = by_device.get(cell.device, 0.0) + (launch_s if cell.fault is None else 0.0)
     return max(by_device.values(), default=0.0) * launches
 

@@ -6,18 +6,24 @@ from agent import early_stopping, server
 from agent.schema import Workload
 from agent.worker import MEASURE_UNTIL
 from controller.errors import FleetmarkError
+from controller.suite import Suite
 from reports.metrics import HEADLINES, PERCENTILES
 from reports.statistics import smallest_sample
 
 MAX_SAMPLES = 200_000
+PROFILED_INFERENCES = 30
 SEARCH_S = 600.0  # a search's own deadline: at a low rate its queries take longer than its time
+
+WINDOW_READINGS = 20  # of a meter: outside meters are for windows well over ten of their periods (HARDWARE.md)
+IDLE_READINGS = 10  # before and after; a quarter of them while the device comes to rest
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
     """A launch ends when both its minimum duration and its minimum number of queries are met, or at its deadline.
 
-    With `early_stopping` the number of queries is what LoadGen's rule needs at confidence 0.99.
+    With `early_stopping` the number of queries is what LoadGen's rule needs at confidence 0.99. A cell's operations are timed over
+    `profiled_inferences` in a launch of its own, which is not made for 0.
     """
 
     name: str
@@ -29,10 +35,12 @@ class Profile:
     warmup_max_s: float
     deadline_s: float
     early_stopping: bool = False
+    profiled_inferences: int = PROFILED_INFERENCES
+    reads_meters: bool = True  # False: its launches are too short for power meters outside of the devices
 
 
 PROFILES = {
-    "quick": Profile("quick", 3, 0.5, 100, 0.1, 10, 10.0, 120.0),
+    "quick": Profile("quick", 3, 0.5, 100, 0.1, 10, 10.0, 120.0, profiled_inferences=0, reads_meters=False),
     "standard": Profile("standard", 5, 3.0, 1000, 1.0, 50, 60.0, 600.0),
     "strict": Profile("strict", 5, 600.0, 1, 1.0, 50, 60.0, 1800.0, early_stopping=True),
 }
@@ -43,6 +51,26 @@ def get(name: str) -> Profile:
     if name not in PROFILES:
         raise FleetmarkError(f"no profile is called {name!r}", next=f"use {', '.join(PROFILES)}")
     return PROFILES[name]
+
+
+def of_suite(suite: Suite) -> Profile:
+    """Give the suite's profile, with or without the launch that times operations where the suite says which."""
+    profile = get(suite.profile)
+    if suite.operations is None:
+        return profile
+    return replace(profile, profiled_inferences=PROFILED_INFERENCES if suite.operations else 0)
+
+
+def metered(profile: Profile, period_s: float) -> Profile:
+    """Give the profile for a device on a meter that measures every `period_s`: its window has enough readings."""
+    return replace(profile, min_duration_s=max(profile.min_duration_s, WINDOW_READINGS * period_s))
+
+
+def unread(profile: Profile, workload: Workload) -> str:
+    """Give why launches of this profile and workload get no energy from a meter, empty if they do."""
+    if not profile.reads_meters:
+        return f"launches of profile {profile.name} are too short for a meter: use profile standard"
+    return "a search for a rate has no window of one rate" if workload.name == "server" else ""
 
 
 def fitted(profile: Profile, workload: Workload) -> Profile:

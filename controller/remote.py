@@ -5,6 +5,7 @@ import posixpath
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
 from agent.cache import DEFAULT
@@ -55,6 +56,12 @@ class LeaseState(NamedTuple):
     owner: str
     left_s: float
     running: bool
+
+
+class ClockState(NamedTuple):
+    """A device's monotonic time in seconds."""
+
+    monotonic_s: float
 
 
 class Garbage(NamedTuple):
@@ -232,6 +239,19 @@ class Remote:
         freed = self._call("gc", {}, "--everything", "--yes", timeout_s=INSTALL_TIMEOUT_S)
         return self._load(int, freed.get("freed_bytes"))
 
+    def clock(self, times: int) -> Iterator[float]:
+        """Give the device's monotonic time in seconds so many times, each asked for when it is wanted."""
+        questions = _Questions()
+        with self.transport.exec(self._argv("clock"), stdin=questions, timeout_s=VERB_TIMEOUT_S) as process:
+            try:
+                for _ in range(times):
+                    questions.put(b"\n")
+                    answer = self._decode(process.stdout.readline(limits.MAX_EVENT_BYTES)).get("ok")
+                    yield self._load(ClockState, answer).monotonic_s
+            finally:
+                questions.put(b"")
+            process.wait()
+
     def _argv(self, verb: str, *options: str) -> list[str]:
         return [self.python, "-I", self.path(self._zipapp.name), verb, "--cache", self.cache_dir, *options]
 
@@ -272,6 +292,18 @@ class Remote:
 
     def _fault(self, code: str, message: str, next_step: str) -> FaultError:
         return FaultError(code, f"{self.name}: {message}", next_step)
+
+
+class _Questions(SimpleQueue[bytes]):
+    """Standard input that is written bit by bit; it ends with nothing, or when nothing comes."""
+
+    def read(self, size: int, /) -> bytes:
+        """What was put in next, as soon as it was."""
+        del size
+        try:
+            return self.get(timeout=VERB_TIMEOUT_S)
+        except Empty:
+            return b""
 
 
 def _check_storable(value: Any) -> None:

@@ -6,7 +6,7 @@ import platform
 import secrets
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -18,7 +18,7 @@ from controller import plan as planning
 from controller import profiles, variants
 from controller.errors import FleetmarkError
 from controller.fleet import Fleet, Listener, now
-from controller.inventory import Device
+from controller.inventory import Device, Meter
 from controller.laptop import cache_folder
 from controller.outcome import MEASURED
 from controller.plan import PlannedCell
@@ -44,6 +44,7 @@ class Request:
     document: Mapping[str, Any]
     wheelhouse: Path | None = None
     compile_hosts: Sequence[Device] = ()
+    meters: Mapping[str, Meter] = field(default_factory=dict[str, Meter])
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,7 @@ def request(
     wheelhouse: Path | None,
     compile_hosts: Sequence[Device] = (),
     *,
+    meters: Mapping[str, Meter] | None = None,
     twice: bool = False,
 ) -> Request:
     """Give the request for a suite on these devices, each cell under two labels if `twice`.
@@ -79,8 +81,8 @@ def request(
     planned = planning.plan(suite, devices)
     if not planned:
         raise FleetmarkError("the suite gives no cells on these devices", next="name backends that the devices have and the models fit")
-    planned = planning.doubled(planned) if twice else planned
-    return Request(suite, name, devices, planned, count, document, wheelhouse, compile_hosts)
+    planned = planning.doubled(planned, {device.name for device in devices if device.power}) if twice else planned
+    return Request(suite, name, devices, planned, count, document, wheelhouse, compile_hosts, meters or {})
 
 
 def execute(request: Request, store: Store, listener: Listener, run_id: str, resume: bool, on_plan: Callable[[int], None]) -> None:
@@ -126,16 +128,20 @@ def _execute(request: Request, store: Store, listener: Listener, run_id: str, re
     store.cell_faults(run_id, {job.id: None for job in jobs})
     done = {cell.id: {launch.round: launch.id for launch in cell.launches if launch.status in MEASURED} for cell in record.cells}
     on_plan(sum(request.launches - len(done.get(job.id, {})) for job in jobs))
-    _fleet(request, store, listener, run_id, prepared, done).run(request.devices, jobs)
+    fleet = _fleet(request, store, listener, run_id, prepared, done)
+    if profiles.of_suite(request.suite).profiled_inferences:
+        fleet.unprofiled = {job.id for job in jobs if not _is_profiled(by_id[job.id])}
+    fleet.run(request.devices, jobs)
     store.finish_run(run_id, now())
 
 
 def _fleet(request: Request, store: Store, listener: Listener, run_id: str, prepared: Prepared, done: dict[str, dict[int, str]]) -> Fleet:
     owner = f"{os.environ.get('USER') or os.getuid()}@{platform.node()} run {run_id}"
-    profile = profiles.get(request.suite.profile)
+    profile = profiles.of_suite(request.suite)
 
     def open_session(device: Device) -> Session:
-        return Session(device, owner, profile, cache_folder(), wheelhouse=request.wheelhouse, say=listener.say)
+        meter = request.meters.get(device.meter or "")
+        return Session(device, owner, profile, cache_folder(), wheelhouse=request.wheelhouse, meter=meter, say=listener.say)
 
     return Fleet(run_id, store, request.launches, listener, open_session, prepared.references, done, store.open_launches(run_id))
 
@@ -165,6 +171,11 @@ def _is_final(cell: CellRecord) -> bool:
     return any(launch.fault is not None and launch.fault.code not in PASSING for launch in last.values())
 
 
+def _is_profiled(cell: CellRecord) -> bool:
+    """A cell whose operations have been timed, or could not be for a reason that another try will not mend."""
+    return cell.profiled is not None and (cell.profiled.fault is None or cell.profiled.fault.code not in PASSING)
+
+
 def _check_same(record: RunRecord, request: Request, matrix: Matrix) -> None:
     then, now_ = (record.profile, record.launches_planned), (request.suite.profile, request.launches)
     if then != now_:
@@ -187,6 +198,7 @@ def _document(request: Request) -> dict[str, Any]:
         "profile": request.suite.profile,
         "suite": request.name,
         "launches": request.launches,
+        "rate_per_s": request.suite.rate_per_s,
         "request": dict(request.document),
         "provenance": {
             "controller": platform.node(),

@@ -72,6 +72,8 @@ devices: [all]                # names, groups, key=value tags; "!laptop" takes o
 backends: [auto]              # all that a device offers, or e.g. {name: onnxruntime, options: {threads: 4}}
 workloads: [single_stream]    # or multi_stream, {name: offline, batch: 8}, {name: server, p99_ms: 20}, {name: sustained, duration_s: 600}
 profile: standard             # quick: 3 short launches a cell; standard: 5 launches of at least 3 s and 1,000 queries
+# operations: false           # without the launch more of each cell that times its operations; profile quick makes none unless true
+# rate_per_s: 1               # the report gives power at so many inferences a second
 
 # gates:                      # budgets: a number is a maximum, {min: ...} where more is better
 #   all: {latency_p90_ms: 20, accuracy_drop_pp: 1.0}

@@ -10,14 +10,15 @@ import tenacity
 
 from agent.description import Probe
 from agent.schema import Artifact, Cell, Event, FaultError, LaunchSpec, SampleFile
-from controller import profiles, provision, targets
+from controller import metering, profiles, provision, targets
 from controller.collect import Collected, collect
 from controller.dataset import Dataset
-from controller.inventory import Device
+from controller.inventory import Device, Meter
 from controller.profiles import MAX_SAMPLES, Profile
 from controller.provision import Choice
 from controller.remote import Remote
 from controller.visit import open_remote
+from reports.comparison import UNSENSED
 
 LEASE_S = 300.0
 RECONNECT_S = 60.0
@@ -54,6 +55,7 @@ class Session:
     profile: Profile
     cache: Path  # where fetched environments are kept on the controller
     wheelhouse: Path | None = None
+    meter: Meter | None = None  # that the inventory names for the device
     reconnect_s: float = RECONNECT_S
     say: Callable[[str], None] = print
     shipped: Shipped = field(default_factory=Shipped)
@@ -106,8 +108,25 @@ class Session:
         return choice
 
     def measure(self, job: Job, launch: str, evaluate: bool, on_phase: Callable[[str], None]) -> Collected:
-        """Run one launch to its end, over as many connections as it takes, and give what it told. Raises FaultError."""
+        """Run one launch to its end, over as many connections as it takes, and give what it and its meter told. Raises FaultError."""
         spec = self._spec(job, launch, evaluate)
+        if self.meter is None:
+            return self._run(spec, on_phase)
+        if why := profiles.unread(self.profile, job.cell.workload):
+            return metering.unmetered(self._run(spec, on_phase), self.meter, why)
+        with metering.Readings(self.meter) as readings:
+            before = self.exchange(metering.compare)
+            collected = self._run(spec, on_phase)
+            after = self.exchange(metering.compare)
+        return readings.added_to(collected, before.until(after))
+
+    def profile_operations(self, job: Job, launch: str, on_phase: Callable[[str], None]) -> Collected:
+        """Run one launch that times the operations of the profile's number of inferences, and nothing else. Raises FaultError."""
+        spec = self._spec(job, launch, evaluate=False)
+        spec = spec._replace(options={**spec.options, "profile": True}, profiled=self.profile.profiled_inferences, power=None, idle_s=0.0)
+        return self._run(spec, on_phase)
+
+    def _run(self, spec: LaunchSpec, on_phase: Callable[[str], None]) -> Collected:
         try:
             self.exchange(lambda remote: remote.start(spec))
         except FaultError as error:
@@ -115,9 +134,9 @@ class Session:
                 raise
             self.exchange(lambda remote: remote.acquire(self.owner, LEASE_S))  # a reboot voids leases; somebody else's is told by name
             self.exchange(lambda remote: remote.start(spec))
-        return self.collect(launch, on_phase)
+        return self.collect(spec.launch, on_phase, profiled=bool(spec.profiled))
 
-    def collect(self, launch: str, on_phase: Callable[[str], None]) -> Collected:
+    def collect(self, launch: str, on_phase: Callable[[str], None], *, profiled: bool = False) -> Collected:
         """Follow a launch that has been started, now or long ago, and give what it told. Raises FaultError."""
         self.running = launch
         events: list[Event] = []
@@ -135,9 +154,12 @@ class Session:
 
         try:
             self.exchange(follow)
-            return collect(events, fetch)
+            collected = collect(events, fetch, profiled=profiled)
         finally:
             self.running = ""
+        if self.meter is None or profiled:
+            return collected
+        return metering.unmetered(collected, self.meter, "this machine did not read it while the launch ran")
 
     def cancel(self, launch: str) -> None:
         """End a launch that may still run."""
@@ -170,7 +192,9 @@ class Session:
         self._drop(None)
 
     def _spec(self, job: Job, launch: str, evaluate: bool) -> LaunchSpec:
-        profile, choice = profiles.fitted(self.profile, job.cell.workload), self._choices[job.id]
+        period_s = self.meter.period_s if self.meter and not profiles.unread(self.profile, job.cell.workload) else 0.0
+        profile, choice = profiles.fitted(profiles.metered(self.profile, period_s), job.cell.workload), self._choices[job.id]
+        power = self.device.power
         return LaunchSpec(
             launch=launch,
             owner=self.owner,
@@ -193,7 +217,8 @@ class Session:
             deadline_s=profile.deadline_s + targets.BUILD_S.get(job.cell.backend, 0.0),
             settle_max_temp_c=self.device.settle.max_temp_c,
             settle_timeout_s=self.device.settle.timeout_s if self.device.settle.max_temp_c is not None else 0.0,
-            power=self.device.power and self.device.power.model_dump(exclude_none=True, mode="json"),
+            power=None if job.cell.variant.endswith(UNSENSED) else power and power.model_dump(exclude_none=True, mode="json"),
+            idle_s=profiles.IDLE_READINGS * period_s,
         )
 
     def _connected(self) -> Remote:

@@ -19,7 +19,7 @@ from agent.description import Probe
 from agent.schema import Cell, Conditions, Fault, dump, load
 from controller.collect import DTYPES, Samples
 from controller.errors import FleetmarkError
-from controller.tables import SCHEMA, cells, devices, launches, metadata, runs, samples, variants
+from controller.tables import PROFILED, SCHEMA, cells, devices, launches, metadata, runs, samples, variants
 from reports.records import CellRecord, DeviceRecord, LaunchRecord, RunRecord, VariantRecord
 
 FILE_NAME = "fleetmark.db"
@@ -163,7 +163,7 @@ class Store:
     def list_runs(self) -> list[RunRow]:
         """Give all runs, the latest first."""
         count_cells = sa.select(sa.func.count()).where(cells.c.run_id == runs.c.id).scalar_subquery()
-        done = (launches.c.run_id == runs.c.id) & (launches.c.status != "started")
+        done = (launches.c.run_id == runs.c.id) & (launches.c.status != "started") & (launches.c.round != PROFILED)
         count_launches = sa.select(sa.func.count()).where(done).scalar_subquery()
         query = sa.select(runs, count_cells.label("cells"), count_launches.label("launches")).order_by(
             runs.c.started_at.desc(), runs.c.id.desc()
@@ -215,6 +215,7 @@ class Store:
             variants=found_variants,
             cells=found_cells,
             conditions=document["provenance"],
+            rate_per_s=document.get("rate_per_s", 1.0),
         )
 
 
@@ -289,7 +290,17 @@ def _variant(row: Any) -> VariantRecord:
 def _cell(row: Any, found: tuple[LaunchRecord, ...], sizes: Mapping[str, int]) -> CellRecord:
     cell: Cell = load(Cell, row.document)
     fault: Fault | None = _optional(Fault, row.fault)
-    return CellRecord(row.id, cell, cell_status(found, fault), sizes.get(cell.artifact), found, fault)
+    measured = tuple(launch for launch in found if launch.round != PROFILED)
+    profiled = [launch for launch in found if launch.round == PROFILED]
+    return CellRecord(
+        id=row.id,
+        cell=cell,
+        status=cell_status(measured, fault),
+        size_bytes=sizes.get(cell.artifact),
+        launches=measured,
+        fault=fault,
+        profiled=profiled[-1] if profiled else None,
+    )
 
 
 SEVERITY = ("valid", "unsteady", "throttled", "skipped", "cancelled", "unsupported", "unreachable", "failed")

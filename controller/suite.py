@@ -131,13 +131,17 @@ class _File(Record):
     """How long each launch measures."""
     launches: Annotated[int, Field(ge=1, le=1000)] | None = None
     """Fresh processes for each cell; by default as many as the profile says."""
+    operations: bool | None = None
+    """Whether a launch more of each cell times its operations; by default not in profile quick."""
+    rate_per_s: Annotated[float, Field(gt=0)] = 1.0
+    """The rate of inferences, so many a second, that the report gives power at."""
     gates: GateTable = Field(default_factory=dict[str, Limits])
     """Budgets by selector and metric: a number is a maximum; {min: ...} where more is better."""
 
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """A suite that was read; `launches` is None where the profile decides."""
+    """A suite that was read; `launches` and `operations` are None where the profile decides."""
 
     models: Mapping[str, Model]
     recipes: tuple[str, ...]
@@ -149,6 +153,8 @@ class Suite:
     gates: tuple[Gate, ...]
     path: Path
     version: int = 1
+    operations: bool | None = None
+    rate_per_s: float = 1.0
 
 
 def load(path: Path) -> Suite:
@@ -165,6 +171,8 @@ def load(path: Path) -> Suite:
         gates=gates.parse(file.gates),
         path=path,
         version=file.version,
+        rate_per_s=file.rate_per_s,
+        operations=file.operations,
     )
 
 

@@ -3,6 +3,7 @@
 import sqlalchemy as sa
 
 SCHEMA = 3
+PROFILED = -1  # the round of a launch that timed operations: it is in none of the measured ones
 
 metadata = sa.MetaData()
 runs = sa.Table(

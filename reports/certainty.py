@@ -1,5 +1,6 @@
 """How sure a run is: what each cell's numbers rest on, the checks over all of them, and the state its devices were in."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 from agent.schema import Conditions
 from reports import format as fmt
 from reports import text
-from reports.comparison import TIE_FLOOR, known_floors
+from reports.comparison import TIE_FLOOR, known_floors, sampling_effects
 from reports.figures import DISAGREE, counted
 from reports.labels import sentence_name
 from reports.metrics import METRICS
@@ -107,6 +108,7 @@ def _checks(run: RunRecord, table: Sequence[Row], valid: Sequence[Footing]) -> I
     yield from _uncounted(run)
     yield from _loop_cost(valid)
     yield from _noise(run, table)
+    yield from _sampling(run, table)
     apart = len({row.cell for row in table if row.message == DISAGREE})
     if apart:
         yield Check(False, f"In {_cells(apart)} a pooled value lies outside the interval of its launches: the launches disagree.")
@@ -151,6 +153,20 @@ def _noise(run: RunRecord, table: Sequence[Row]) -> Iterator[Check]:
     if unknown:
         ties = f"effects below {fmt.percent(TIE_FLOOR)} are ties"
         yield Check(False, f"The noise floor of {unknown} was not measured (fleetmark run --aa does): {ties}, by convention.")
+
+
+def _sampling(run: RunRecord, table: Sequence[Row]) -> Iterator[Check]:
+    """What reading a device's power sensor does to what is measured, by the cell that shows most of it."""
+    for device, effects in sampling_effects(table).items():
+        row, most = max(effects, key=lambda one: abs(math.log(one[1].ratio)))
+        among = f", the most of {len(effects)} cells" if len(effects) > 1 else ""
+        span = f"{fmt.ratio(most.low)} to {fmt.ratio(most.high)}"
+        harmless = most.low <= 1 <= most.high or abs(math.log(most.ratio)) < math.log1p(TIE_FLOOR)
+        yield Check(
+            harmless,
+            f"With the power sensor of {_named(run, device)} on, {row.variant} with {row.backend} costs {fmt.ratio(most.ratio)} times as "
+            f"much ({span}) as with it off{among}.",
+        )
 
 
 def _floor(device: str, floor: NoiseFloor) -> Check:

@@ -15,7 +15,7 @@ from typing import Any
 
 from reports import format as fmt
 from reports.labels import cell_names, ordered_cells
-from reports.metrics import COLD_START_PARTS, METRICS
+from reports.metrics import COLD_START_PARTS, ENERGIES, METRICS
 from reports.table import Row
 
 Metrics = Mapping[str, Row]
@@ -47,7 +47,10 @@ class Chart:
 
 
 def charts(table: Sequence[Row]) -> dict[str, Chart]:
-    """The charts for which the table has numbers, by name: latency, footprint, cold-start, accuracy; of at most MOST_CELLS cells."""
+    """The charts for which the table has numbers, by name, of at most MOST_CELLS cells.
+
+    latency, footprint, cold-start, accuracy, and energy-BOUNDARY for each boundary: one axis never shows two of them.
+    """
     cells = _foremost(ordered_cells(table))
     names = cell_names(table, statuses=True)
     drawn = {
@@ -58,6 +61,7 @@ def charts(table: Sequence[Row]) -> dict[str, Chart]:
             "Accuracy of each cell and its change against fp32",
             _pair(cells, names, {"accuracy": _dots, "accuracy_change_pp": _changes}),
         ),
+        **_energies(cells, names),
     }
     return {name: _chart(name, title, *chart) for name, (title, chart) in drawn.items() if chart is not None}
 
@@ -212,6 +216,15 @@ def _pair(cells: Sequence[Metrics], names: Mapping[str, str], draw: Mapping[str,
         base = alt.Chart(alt.NamedData(metric)).encode(y=_names_axis(present, labelled=metric == shown[0]), tooltip=_tooltip())
         panels.append(draw[metric](base, f"{METRICS[metric].label} ({unit})").properties(width=_PANEL, height=alt.Step(_STEP)))
     return alt.hconcat(*panels, spacing=28), data
+
+
+def _energies(cells: Sequence[Metrics], names: Mapping[str, str]) -> dict[str, tuple[str, Drawn | None]]:
+    boundaries = sorted({row.boundary for row, _ in _found(cells, *ENERGIES)})
+    within = {each: [cell for cell in cells if any(row.boundary == each for row, _ in _found([cell], *ENERGIES))] for each in boundaries}
+    return {
+        f"energy-{boundary}": (f"Energy per inference of each cell, {boundary}", _pair(some, names, dict.fromkeys(ENERGIES, _bars)))
+        for boundary, some in within.items()
+    }
 
 
 def _bars(base: AltairChart, title: str) -> AltairChart:

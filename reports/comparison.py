@@ -12,6 +12,8 @@ from reports.table import Row, heads
 TIE_FLOOR = 0.03
 TWIN = " (A/A)"
 """What `fleetmark run --aa` appends to the variant of a cell's second label."""
+UNSENSED = " (sensor off)"
+"""What it appends where the cell is measured once more, without the device's power sensor."""
 
 
 Floors = Mapping[str, NoiseFloor]  # by device
@@ -77,14 +79,26 @@ def known_floors(run: RunRecord, table: Sequence[Row]) -> dict[str, NoiseFloor]:
     return {**run.floors, **noise_floors(table)}
 
 
+def sampling_effects(table: Sequence[Row]) -> dict[str, list[tuple[Row, Comparison]]]:
+    """For each device that was measured without its power sensor too: the headline rows, and how many times the cost is with it."""
+    rows = {_label(row): row for row in heads(table) if row.status == "valid" and row.value is not None}
+    found: dict[str, list[tuple[Row, Comparison]]] = {}
+    for label, row in rows.items():
+        off = rows.get((*label[:-1], row.variant + UNSENSED))
+        effect = compare_rows(row, off) if off else None
+        if effect:
+            found.setdefault(row.device, []).append((row, effect))
+    return found
+
+
 def was_doubled(run: RunRecord, device: str) -> bool:
     """Whether the run has A/A pairs of the device, of whatever status."""
     return any(record.cell.device == device and record.cell.variant.endswith(TWIN) for record in run.cells)
 
 
 def is_twin(row: Row) -> bool:
-    """Whether it is the second label of a cell that was measured under two."""
-    return row.variant.endswith(TWIN)
+    """Whether it is another label of a cell that was measured under several."""
+    return row.variant.endswith((TWIN, UNSENSED))
 
 
 def _label(row: Row) -> tuple[str, ...]:

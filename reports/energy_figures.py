@@ -1,32 +1,38 @@
-"""Energy and power of a cell, from what the launches' sensor said: per inference, gross and net, always within one boundary."""
+"""Energy and power of a cell, from what the launches' sensor or meter said: per inference, gross and net, always within one boundary."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from agent.power import PowerTrace
+from agent.power import METER, SENSOR, PowerTrace
 from agent.schema import load
+from agent.sensors import METER_TIMEOUT_S
 from reports import text
-from reports.energy import Energy, Refusal, Span, Trace, integrate, power_at_rate_w
+from reports.energy import Energy, Refusal, Span, Trace, aligned, integrate, power_at_rate_w
 from reports.figures import Figure, counted
 from reports.metrics import ENERGIES
 from reports.records import CellRecord, LaunchRecord
 from reports.statistics import log_interval
 
 NO_ENERGY = "no energy"
+MOST_CLOCK_ERROR = 0.25  # of the measured window
 TOO_FAST = "above the rate measured"
 
 Measured = tuple[LaunchRecord, Energy]
 
 
-def launch_energy(launch: LaunchRecord) -> Energy | Refusal | None:
-    """The energy of a launch's measured window, or why its readings give none; None where no sensor was asked."""
-    if "power" not in launch.details:
+def launch_energy(launch: LaunchRecord, of: str = SENSOR) -> Energy | Refusal | None:
+    """The energy of a launch's measured window by the device's sensor or by the meter it is on, or why its readings give none.
+
+    None where it was not asked.
+    """
+    if of not in launch.details:
         return None
-    about: PowerTrace = load(PowerTrace, launch.details["power"])
+    about: PowerTrace = load(PowerTrace, launch.details[of])
     source, problem = text.line(about.driver), text.line(about.problem)
     suffix = "uj" if about.kind == "energy" else "uw"
-    names = ["power_t_s", *(f"power_{at}_{suffix}" for at in range(len(about.rails)))]
+    names = [f"{of}_t_s", *(f"{of}_{at}_{suffix}" for at in range(len(about.rails)))]
     if len(names) == 1 or not all(name in launch.values for name in names):
         return Refusal(source, about.boundary, problem or "the sensor gave no readings")
     columns = [launch.values[name] for name in names]
@@ -43,25 +49,45 @@ def launch_energy(launch: LaunchRecord) -> Energy | Refusal | None:
         ranges_j=about.ranges_j,
         problem=problem,
     )
+    if of == METER:
+        trace = _on_device_time(trace, launch)
+        if trace.clock_error_s > MOST_CLOCK_ERROR * spans[0].length_s:
+            return Refusal(source, about.boundary, f"the readings' times are known within {trace.clock_error_s:.3g} s only")
     return integrate(trace, spans[0], (spans[1], spans[2]) if spans[1] and spans[2] else None)
 
 
-def energy_figures(record: CellRecord, rate_per_s: float = 1.0) -> Iterator[Figure]:
-    """The energy figures of a cell; where no launch gave energy, one figure that says why. Nothing without a sensor.
+def _on_device_time(trace: Trace, launch: LaunchRecord) -> Trace:
+    """A meter's readings on the device's clock. What it shows it measured within its last period; asking took METER_TIMEOUT_S at most."""
+    offset_s, error_s = (float(launch.values[f"{METER}_clock_{what}_s"][0]) for what in ("offset", "error"))
+    return aligned(trace, offset_s - trace.period_s / 2, error_s + trace.period_s / 2 + METER_TIMEOUT_S / 2)
 
+
+def energy_figures(record: CellRecord, rate_per_s: float = 1.0) -> Iterator[Figure]:
+    """The energy figures of a cell; where no launch gave energy, one figure that says why. Nothing without a sensor and a meter.
+
+    Of a device that has both, those of the meter are the metrics that begin with `meter_`: their boundaries are not mixed.
     `rate_per_s` is the target rate of inferences that power is given at.
     """
-    found = [(launch, energy) for launch in counted(record) if (energy := launch_energy(launch)) is not None]
+    own, meter = (_figures(record, of, rate_per_s) for of in (SENSOR, METER))
+    yield from own or meter
+    if own:
+        yield from (replace(figure, metric=f"{METER}_{figure.metric}") for figure in meter)
+
+
+def _figures(record: CellRecord, of: str, rate_per_s: float) -> list[Figure]:
+    found = [(launch, energy) for launch in counted(record) if (energy := launch_energy(launch, of)) is not None]
     measured = [(launch, energy) for launch, energy in found if isinstance(energy, Energy)]
     refused = [energy for _, energy in found if isinstance(energy, Refusal)]
     boundaries = sorted({energy.boundary for _, energy in found})
     if len(boundaries) > 1:
         message = f"its launches were measured within different boundaries: {', '.join(boundaries)}"
-        yield Figure("energy_gross_j", None, reason=NO_ENERGY, message=message)
-    elif measured:
-        yield from _energies(measured, rate_per_s)
-    elif refused:
-        yield _refusal("energy_gross_j", refused[0].reason, refused[0].boundary)
+        return [Figure("energy_gross_j", None, reason=NO_ENERGY, message=message)]
+    if measured and record.cell.workload.name == "server":
+        message = "the search tried many rates in the measured window: the energy of one is not known"
+        return [_refusal("energy_gross_j", message, boundaries[0])]
+    if measured:
+        return list(_energies(measured, rate_per_s))
+    return [_refusal("energy_gross_j", refused[0].reason, refused[0].boundary)] if refused else []
 
 
 def _energies(measured: Sequence[Measured], rate_per_s: float) -> Iterator[Figure]:

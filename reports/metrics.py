@@ -34,6 +34,8 @@ MEMORIES = (
 
 DRIFTS = ("drift_sqnr_db", "drift_cosine", "drift_max_abs")
 
+ON_ACCELERATOR = ("accelerator_operation_share", "accelerator_time_share")
+
 METRICS = {
     "latency_p50_s": Metric("s", "p50 latency", "time", "lower"),
     "latency_p90_s": Metric("s", "p90 latency", "time", "lower"),
@@ -53,6 +55,12 @@ METRICS = {
     "power_peak_w": Metric("W", "peak power", "power", "lower"),
     "power_idle_w": Metric("W", "idle power", "power", "lower"),
     "power_at_rate_w": Metric("W", "power at the target rate", "power", "lower"),
+    "meter_energy_gross_j": Metric("J", "energy per inference at the meter, gross", "energy", "lower"),
+    "meter_energy_net_j": Metric("J", "energy per inference at the meter, net", "energy", "lower"),
+    "meter_power_average_w": Metric("W", "average power at the meter", "power", "lower"),
+    "meter_power_peak_w": Metric("W", "peak power at the meter", "power", "lower"),
+    "meter_power_idle_w": Metric("W", "idle power at the meter", "power", "lower"),
+    "meter_power_at_rate_w": Metric("W", "power at the target rate at the meter", "power", "lower"),
     "peak_memory_bytes": Metric("B", "peak memory", "size", "lower"),
     "model_memory_bytes": Metric("B", "model memory", "size", "lower"),
     "accelerator_memory_bytes": Metric("B", "accelerator memory", "size", "lower"),
@@ -66,6 +74,8 @@ METRICS = {
     "cold_start_import_s": Metric("s", "runtime import", "time", "lower"),
     "cold_start_load_s": Metric("s", "model load", "time", "lower"),
     "cold_start_first_inference_s": Metric("s", "first inference", "time", "lower"),
+    "accelerator_operation_share": Metric("1", "operations on the accelerator", "share", "higher"),
+    "accelerator_time_share": Metric("1", "time on the accelerator", "share", "higher"),
     "accuracy": Metric("1", "accuracy", "share", "higher"),
     "accuracy_change_pp": Metric("pp", "accuracy change", "points", "higher"),
     "drift_sqnr_db": Metric("dB", "SQNR", "decibel", "higher"),
@@ -149,7 +159,9 @@ GLOSSARY = (
     ),
     (
         "power boundary",
-        "What a power sensor sees: wall, board, soc, rail, stick or none. Values of different boundaries are never ranked nor averaged.",
+        "What a power sensor sees: wall, board, soc, rail, stick or none. Values of different boundaries are never ranked nor averaged. A "
+        "meter outside of the device that this machine reads is put on the device's clock; what that leaves open is in the error. Where a "
+        "device has a sensor of its own besides, the meter's values have rows of their own.",
     ),
     (
         "peak memory",
@@ -170,6 +182,16 @@ GLOSSARY = (
         "cold start",
         "Process start, runtime imported, model loaded or compiled, first inference done, each part timed. Means of the launches, so "
         "that the parts add up. What is built once and kept on the device, as TensorRT's engines are, is no part of it.",
+    ),
+    (
+        "operations, unattributed",
+        "In a launch of its own with the runtime's profiling on: each operation's median time over the inferences (OpenVINO on the CPU: "
+        "the average, which is all that it tells), and its share of the inference. Unattributed: 1 minus all shares, the runtime's own "
+        "time and its rounding to microseconds; negative where operations ran at the same time.",
+    ),
+    (
+        "on the accelerator",
+        "The share of the operations that the accelerator ran, and their share of the time of all operations, where the runtime tells.",
     ),
     ("accuracy", "Share of the evaluation samples answered right on the device; the interval is Wilson's."),
     (

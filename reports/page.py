@@ -18,7 +18,7 @@ from reports.matrix import matrices
 from reports.metrics import GLOSSARY, METRICS
 from reports.provenance import artifact_sheets, conditions, device_sheets, settings
 from reports.records import RunRecord
-from reports.sections import facts, leaders, measured
+from reports.sections import facts, leaders, measured, operations
 from reports.table import Row, by_cell, rows, to_json
 from reports.verdict import verdict
 
@@ -54,7 +54,9 @@ def _content(run: RunRecord, table: list[Row], drawn: Mapping[str, Chart]) -> di
     decided = verdict(run, table)
     cells = by_cell(table)
     grounds = footings(run, table)
-    parts = measured(table, drawn)
+    parts = measured(table, drawn, run.rate_per_s)
+    profiles = operations(run, table)
+    anchors = [(part.anchor, part.title) for part in parts] + ([("operations", "Operations")] if profiles else [])
 
     def facts_of(cell: str) -> list[Row]:
         return facts(cells[cell])
@@ -76,6 +78,9 @@ def _content(run: RunRecord, table: list[Row], drawn: Mapping[str, Chart]) -> di
         "matrices": matrices(table, decided),
         "facts": facts_of,
         "measured": parts,
+        "operations": profiles,
+        "accelerators": any(one.accelerated() for one in profiles),
+        "seconds": _seconds,
         "crowded": len(cells) > MOST_CELLS,
         "most": MOST_CELLS,
         "failures": failures(run, table),
@@ -87,12 +92,17 @@ def _content(run: RunRecord, table: list[Row], drawn: Mapping[str, Chart]) -> di
         "settings": settings(run),
         "conditions": conditions(run),
         "glossary": GLOSSARY,
-        "navigation": _navigation([(part.anchor, part.title) for part in parts]),
+        "navigation": _navigation(anchors),
     }
 
 
 def _shown(row: Row) -> str:
     return fmt.value(row.metric, row.value)
+
+
+def _seconds(number: float | None) -> str:
+    """A time that is no row of the table, as those are shown."""
+    return fmt.value("latency_p50_s", number)
 
 
 def _interval(row: Row) -> str:

@@ -38,9 +38,9 @@ class LaunchRecord:
 class CellRecord:
     """One cell with its launches; `fault` where it could not even be started (skipped, unreachable, no artifact).
 
-    `profiled` is the launch that timed its operations, with the values inference_s and operation_s (each inference's operations, one
-    after the other; none where the runtime tells no times) and the operations themselves under `operations` in its details. It is in
-    no statistic and changes no status.
+    `profiled` is the launch that timed its operations, with the values inference_s and operation_s (of all operations, one inference
+    after the other, or once their averages; none where the runtime tells no times) and the operations themselves under `operations` in
+    its details. It is in no statistic and changes no status.
     """
 
     id: str

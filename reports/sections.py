@@ -3,13 +3,19 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from agent.power import METER
+from reports import text
 from reports.charts import Chart
 from reports.labels import device_name, ordered_cells
-from reports.metrics import COLD_START_PARTS, DRIFTS, PERCENTILES
+from reports.metrics import COLD_START_PARTS, DRIFTS, ENERGIES, MEMORIES, ON_ACCELERATOR, PERCENTILES, POWERS
+from reports.operations import Profile, Timed, profile_of, share_of
+from reports.records import LaunchRecord, RunRecord
 from reports.table import Row
 from reports.verdict import Finding, Standing
 
 _LEADERS = 5
+_SLOWEST = 12
+_ASKED = "energy_gross_j"  # the row that every cell with a power sensor has, a refusal where there is no energy
 _FACTS = ("accuracy", "size_bytes", "peak_memory_bytes", "cold_start_s", "throughput_per_s")
 
 
@@ -29,10 +35,11 @@ class Leaders:
 
 @dataclass(frozen=True, slots=True)
 class CellRows:
-    """A cell's rows by metric."""
+    """A cell's rows by metric; `note` is what a reader of them has to know."""
 
     id: str
     rows: Mapping[str, Row]
+    note: str = ""
 
     def n(self, metrics: Sequence[str]) -> int:
         """What these metrics rest on, the most that one of them counts; 0 if none has a value."""
@@ -61,6 +68,33 @@ class Part:
     without: int
 
 
+@dataclass(frozen=True, slots=True)
+class Operations:
+    """A cell's profile with its rows of the table, or the problem for which it has none."""
+
+    id: str
+    rows: Mapping[str, Row]
+    profile: Profile | None
+    problem: str
+
+    def slowest(self) -> Sequence[Timed]:
+        """The operations that are shown one by one."""
+        return self.profile.slowest[:_SLOWEST] if self.profile else ()
+
+    def others(self) -> Sequence[Timed]:
+        """Those that are shown as one."""
+        return self.profile.slowest[_SLOWEST:] if self.profile else ()
+
+    def share(self, some: Sequence[Timed]) -> float:
+        """The share of the inference that some operations took."""
+        return share_of(some)
+
+    def accelerated(self) -> bool:
+        """Whether it is known that an accelerator ran anything, or not known what it ran."""
+        found = [self.rows[metric] for metric in ON_ACCELERATOR if metric in self.rows]
+        return any(row.value != 0 for row in found)
+
+
 def leaders(finding: Finding) -> Leaders:
     """Who is in front of a finding."""
     devices = dict.fromkeys(standing.row.device for standing in finding.standings)
@@ -76,11 +110,12 @@ def facts(rows: Mapping[str, Row]) -> list[Row]:
     return [row for metric in _FACTS if (row := rows.get(metric)) and row.value is not None]
 
 
-def measured(table: Sequence[Row], charts: Mapping[str, Chart]) -> list[Part]:
-    """The measured parts for which the table has numbers."""
+def measured(table: Sequence[Row], charts: Mapping[str, Chart], rate_per_s: float) -> list[Part]:
+    """The measured parts for which the table has numbers; power is given at `rate_per_s` inferences a second."""
     cells = tuple(CellRows(next(iter(rows.values())).cell, rows) for rows in ordered_cells(table))
     latencies = _block("", "Latency percentiles and throughput", (*PERCENTILES, "throughput_per_s"), charts.get("latency"), cells)
     sizes = _block("Size and memory", "Model size and peak memory", ("size_bytes", "peak_memory_bytes"), charts.get("footprint"), cells)
+    memory = _memory(cells)
     start = ("cold_start_s", *COLD_START_PARTS)
     cold = _block("Cold start", "Cold start and its parts", start, charts.get("cold-start"), cells)
     right = _block("", "Accuracy and drift", ("accuracy", "accuracy_change_pp", *DRIFTS), charts.get("accuracy"), cells)
@@ -88,10 +123,62 @@ def measured(table: Sequence[Row], charts: Mapping[str, Chart]) -> list[Part]:
         _part(
             "latency", "Latency", "p50, p90 and p99 of one inference, p90 in figures. Wide bars are 95 % intervals.", (latencies,), cells
         ),
-        _part("footprint", "Footprint", "What a model costs before its first answer.", (sizes, cold), cells),
+        _energy(charts, cells, rate_per_s),
+        _part("footprint", "Footprint", "What a model costs before its first answer.", (sizes, memory, cold), cells),
         _part("accuracy", "Accuracy", "On the device, over the same samples, against fp32. Bars are 95 % intervals.", (right,), cells),
     )
     return [part for part in parts if part.blocks]
+
+
+def _memory(cells: Sequence[CellRows]) -> Block:
+    """Every cell that was measured, also those of which nothing is observable."""
+    metrics = tuple(metric for metric in MEMORIES if any(metric in cell.rows for cell in cells))
+    title = "Memory by part and phase"
+    return Block(title, title, metrics, None, tuple(cell for cell in cells if any(metric in cell.rows for metric in metrics)))
+
+
+def _energy(charts: Mapping[str, Chart], cells: Sequence[CellRows], rate_per_s: float) -> Part:
+    """A block for each power boundary, since values of different ones are not compared; cells that were refused say why."""
+    asked = [one for cell in cells for rows in (cell.rows, _of_meter(cell.rows)) for one in _asked(cell.id, rows)]
+    boundaries = sorted({cell.rows[_ASKED].boundary for cell in asked})
+    blocks = tuple(
+        Block(
+            f"Boundary: {boundary or 'several'}",
+            f"Energy and power, {boundary or 'several boundaries'}",
+            (*ENERGIES, *POWERS),
+            charts.get(f"energy-{boundary}"),
+            tuple(cell for cell in asked if cell.rows[_ASKED].boundary == boundary),
+        )
+        for boundary in boundaries
+    )
+    lead = f"Of cells whose device has a power sensor. The target rate is {rate_per_s:g}/s, idle in between. Lines are 95 % intervals."
+    return Part("energy", "Energy and power", lead, blocks, 0)
+
+
+def _asked(cell: str, rows: Mapping[str, Row]) -> list[CellRows]:
+    return [CellRows(cell, rows, rows[_ASKED].message)] if _ASKED in rows else []
+
+
+def _of_meter(rows: Mapping[str, Row]) -> dict[str, Row]:
+    """What a meter measured of a device that has a sensor of its own, by the names of what that measured."""
+    return {metric: rows[f"{METER}_{metric}"] for metric in (*ENERGIES, *POWERS) if f"{METER}_{metric}" in rows}
+
+
+def operations(run: RunRecord, table: Sequence[Row]) -> list[Operations]:
+    """The cells of which a launch timed the operations, or tried to, or is known what an accelerator ran; in the other sections' order."""
+    records = {record.id: record for record in run.cells}
+    cells = [(records[next(iter(rows.values())).cell], rows) for rows in ordered_cells(table)]
+    return [
+        Operations(record.id, rows, profile_of(record), _problem(record.profiled) if record.profiled else "")
+        for record, rows in cells
+        if record.profiled or any(metric in rows for metric in ON_ACCELERATOR)
+    ]
+
+
+def _problem(launch: LaunchRecord) -> str:
+    if launch.fault is not None:
+        return text.line(f"{launch.fault.code}: {launch.fault.message}")
+    return "" if launch.details.get("operations") else "the runtime tells nothing of its operations"
 
 
 def _block(title: str, caption: str, metrics: tuple[str, ...], chart: Chart | None, cells: Sequence[CellRows]) -> Block:

@@ -16,6 +16,7 @@ from reports.energy_figures import energy_figures
 from reports.figures import REFERENCE, Correct, Figure, correct_of, figures, usb_mbps
 from reports.memory_figures import memory_figures
 from reports.metrics import METRICS, headline
+from reports.operations import operation_figures
 from reports.records import CellRecord, RunRecord
 from reports.statistics import Interval
 from reports.workload_figures import workload_figures
@@ -130,7 +131,14 @@ def to_json(table: Sequence[Row], run: RunRecord) -> dict[str, object]:
 def _cell_rows(run: RunRecord, record: CellRecord, reference: Correct | None) -> Iterator[Row]:
     own = workload_figures(record, strict=run.profile == "strict")
     found = [
-        _refused(figure) for figure in (*figures(record, reference), *own, *memory_figures(record), *energy_figures(record, run.rate_per_s))
+        _refused(figure)
+        for figure in (
+            *figures(record, reference),
+            *own,
+            *memory_figures(record),
+            *energy_figures(record, run.rate_per_s),
+            *operation_figures(record, run.variants),
+        )
     ]
     metric = headline(record.cell.workload.name)
     if all(figure.metric != metric for figure in found):

@@ -1,4 +1,4 @@
-"""The benchmarks' arithmetic, and one pair of each fidelity comparison on the real runtimes; no claim on a time."""
+"""The benchmarks' arithmetic, and one pair of each comparison on the real runtimes; no claim on a time."""
 
 import gzip
 import math
@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import compression, fidelity, results, startup, summary
+from benchmarks import bare, compression, fidelity, results, sensors, startup, summary
+from benchmarks.launching import Example, example, local_agent, upload
 from benchmarks.ratio import Ratio, median_ratio
 
 
@@ -69,21 +70,48 @@ def test_benchmark_apps_median_is_read_in_its_unit() -> None:
 def test_one_pair(name: str, tmp_path: Path) -> None:
     """A launch through the agent and the other tool in a process of its own both measure the example model."""
     case = fidelity.make_case(name, tmp_path)
-    with fidelity.local_agent(tmp_path / "agent", 60) as remote:
-        spec = fidelity.upload(remote, case)._replace(launch="pair", min_duration_s=0.0, min_queries=120)
-        launch = fidelity.ours(remote, spec, case.clock)
-    assert launch.queries == 120
-    assert launch.p50_s > launch.loop_cost_s > 0
+    with local_agent(tmp_path / "agent", 60) as remote:
+        spec = fidelity.launch_of(remote, case)._replace(launch="pair", min_duration_s=0.0, min_queries=120)
+        launch = fidelity.ours(remote, case, spec)
+    assert launch.queries == (fidelity.ARRIVALS if name == "server" else 120)
+    assert launch.p50_s > (0 if name == "server" else launch.loop_cost_s) >= 0
     assert fidelity.theirs(case, 120) > 0
 
 
 def test_their_failure_is_told(tmp_path: Path) -> None:
     """A tool that ends with an error gives no number."""
+    missing = Example("tflite", (tmp_path / "missing.tflite",), tmp_path / "missing.npy")
+    case = fidelity.Case("tflite", missing, fidelity.SINGLE_STREAM, fidelity.CALL, fidelity.BARE_LOOP)
     with pytest.raises(RuntimeError, match=r"missing\.npy"):
-        fidelity.theirs(
-            fidelity.Case("tflite", "tflite", fidelity.CALL, fidelity.BARE_LOOP, (tmp_path / "missing.tflite",), tmp_path / "missing.npy"),
-            1,
-        )
+        fidelity.theirs(case, 1)
+
+
+def test_bare_queries_are_of_so_many_calls() -> None:
+    """By hand too a query of multi_stream is 8 calls, and an open loop makes each of its queries once, after its arrival."""
+    calls: list[int] = []
+    bare.repeated(lambda: calls.append(1), 8)()
+    assert len(calls) == 8
+    assert bare.open_loop_p50_ns(lambda: calls.append(1), 30, 1e4, 3) > 0
+    assert len(calls) == 8 + bare.WARMUP + 30
+
+
+@pytest.mark.parametrize("sensor", list(sensors.SENSORS))
+def test_sensors_are_read_with_them_on_alone(sensor: str, tmp_path: Path) -> None:
+    """Of two real launches of the example the one has readings of both kinds in its window, the other none at all."""
+    root = sensors.board(tmp_path / "root")
+    with local_agent(tmp_path / "agent", 60) as remote:
+        spec = upload(remote, example("tflite", tmp_path))._replace(min_duration_s=0.5)
+        on = sensors.launch(remote, root, spec._replace(launch="on", power=sensors.SENSORS[sensor]), "on")
+        off = sensors.launch(remote, root, spec._replace(launch="off"), "off")
+    assert min(on.telemetry, on.power, on.p50_s, off.p50_s) > 0
+    assert (off.telemetry, off.power) == (0, 0)
+
+
+def test_a_cost_outside_of_one_percent_is_said() -> None:
+    """The whole interval has to lie inside of 0.99 to 1.01."""
+    costs = [sensors.Cost("ina226", "tflite", 1e-5, 1e-5, Ratio(1.0, 0.995, high, 40), 3, 15) for high in (1.009, 1.011)]
+    *_, met, missed = sensors.table(costs).splitlines()
+    assert ("| inside |" in met, "| **not inside** |" in missed) == (True, True)
 
 
 def test_startup_has_one_value_a_round_and_names_what_missed() -> None:

@@ -46,7 +46,7 @@ def test_artifacts_are_written_with_their_manifest(fleetmark, tmp_path: Path) ->
     assert table.returncode == 0
     assert f"{variants[2]['size_bytes']:,}" in table.stdout
     assert "0.925" in table.stdout
-    assert not [path for path in (tmp_path / "out").rglob(".*")]
+    assert not list((tmp_path / "out").rglob(".*"))
 
 
 def test_what_loses_more_than_its_floor_is_not_written_unless_asked(fleetmark, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from controller import plan, suite
 from controller.inventory import Device
 from controller.store import Store
 from reports.certainty import checks, footings
-from reports.comparison import TWIN, compare_rows, judge, noise_floors
+from reports.comparison import TWIN, UNSENSED, compare_rows, judge, noise_floors, sampling_effects
 from reports.figures import REFERENCE
 from reports.records import CellRecord, NoiseFloor
 from reports.regressions import changes
@@ -208,9 +208,40 @@ def test_a_run_with_aa_plans_each_cell_under_two_labels(tmp_path: Path) -> None:
     assert [dataclasses.replace(one, label="") for one in twice[1::2]] == planned == twice[::2]
 
 
+def test_a_device_with_a_power_sensor_is_measured_without_it_too(tmp_path: Path) -> None:
+    """Its cells are planned three times, those of the others twice."""
+    path = tmp_path / "suite.yaml"
+    path.write_text("version: 1\nmodels: {m: {source: m.onnx}}\nrecipes: [fp32]\nbackends: [onnxruntime]\n")
+    planned = plan.plan(suite.load(path), [Device(name="laptop", kind="local"), Device(name="plain", kind="local")])
+    labels = [(one.device, one.label) for one in plan.doubled(planned, {"laptop"})]
+    assert labels == [("laptop", ""), ("laptop", TWIN), ("laptop", UNSENSED), ("plain", ""), ("plain", TWIN)]
+
+
+def unsensed(record: CellRecord, factor: float) -> CellRecord:
+    """The same cell without the power sensor, so many times as slow, whatever the round."""
+    named = record.cell._replace(variant=record.cell.variant + UNSENSED)
+    return dataclasses.replace(twin(record, factor), cell=named)
+
+
+def test_the_report_says_what_sampling_costs() -> None:
+    """Of two cells the one that is 10 % slower with the sensor than without is told, a limit; 0.1 % is none; no other label is ranked."""
+    one, other = cell("laptop", "int8", "tflite", 1), cell("laptop", REFERENCE, "tflite", 2)
+    for factor, good, times in ((1 / 1.1, False, "1.10"), (1 / 1.001, True, "1.00")):
+        run = run_of((one, unsensed(one, factor), other, unsensed(other, 1.0)))
+        table = rows(run)
+        (said,) = [check for check in checks(run, table, footings(run, table)) if "power sensor" in check.sentence]
+        assert said.good == good
+        assert f"laptop on, int8 with tflite costs {times} times as much" in said.sentence
+        assert "the most of 2 cells" in said.sentence
+        assert len(sampling_effects(table)["laptop"]) == 2
+        assert all(UNSENSED not in standing.row.variant for standing in verdict(run, table).findings[0].standings)
+
+
 def test_a_real_run_with_aa_measures_both_labels(tmp_path: Path) -> None:
-    """On this machine: two measured cells of one artifact, with one launch each in the same round; a resumed run asks for the same."""
-    (tmp_path / "inventory.yaml").write_text(f"version: 1\ndevices:\n  laptop: {{kind: local, agent: {{cache_dir: {tmp_path}/agent}}}}\n")
+    """On this machine: cells of one artifact, with one launch each in the same round; the power sensor is asked in two of them."""
+    sensor = f"power: {{driver: csv_log, path: {tmp_path}/none.csv, boundary: wall}}"
+    inventory = f"version: 1\ndevices:\n  laptop: {{kind: local, agent: {{cache_dir: {tmp_path}/agent}}, {sensor}}}\n"
+    (tmp_path / "inventory.yaml").write_text(inventory)
     model = Path(__file__).parent.parent / "examples" / "fashion" / "model.tflite"
     command = [str(Path(sys.executable).with_name("fleetmark")), "run", str(model), "--aa", "--backend", "tflite", "--launches", "1"]
     environ = {**os.environ, "FLEETMARK_CACHE": str(tmp_path / "cache")}
@@ -218,10 +249,11 @@ def test_a_real_run_with_aa_measures_both_labels(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "results")
     row = store.find_run("latest")
     cells = store.load_run(row.id).cells
-    assert [one.cell.variant for one in cells] == ["fp32", "fp32" + TWIN], done.stderr
+    assert [one.cell.variant for one in cells] == ["fp32", "fp32" + TWIN, "fp32" + UNSENSED], done.stderr
+    assert ["power" in one.launches[0].details for one in cells] == [True, True, False]
     assert len({one.cell.artifact for one in cells}) == 1
     assert all("latency_s" in launch.values and launch.round == 0 for one in cells for launch in one.launches)
-    assert [len(one.launches) for one in cells] == [1, 1]
+    assert [len(one.launches) for one in cells] == [1, 1, 1]
     assert row.document["request"]["aa"] is True
 
 

@@ -119,6 +119,8 @@ def test_details_tell_what_runs_where(library: Path, system: Path, compiled: Pat
     assert (told["runtime"], told["threads"], told["quantised"]) == ("ai-edge-litert", 2, ["image", "z"])
     assert told["libedgetpu_version"] == "BuildLabel(fake), RuntimeVersion(14)"
     assert json.loads(json.dumps(told)) == told
+    placed = [(operation.type, operation.kernel, operation.seconds, operation.device) for operation in session.operations()]
+    assert placed == [("edgetpu-custom-op", "Edge TPU", None, "accelerator"), ("ADD", "XNNPACK", None, "cpu")]
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,11 @@ class Lab:
         return list(csv.DictReader(io.StringIO(self.run("export", run, "--to", "csv").stdout)))
 
     def launches(self) -> list[tuple[str, str, int, str]]:
-        """(id, cell, round, status) of every launch in the store."""
+        """(id, cell, round, status) of every measured launch in the store."""
+        return [launch for launch in self.stored() if launch[2] >= 0]
+
+    def stored(self) -> list[tuple[str, str, int, str]]:
+        """The same of every launch, those too that timed operations."""
         with closing(sqlite3.connect(self.folder / "results" / "fleetmark.db")) as database:
             return list(database.execute("select id, cell_id, round, status from launches order by cell_id, round, id"))
 
@@ -147,6 +151,23 @@ def test_the_same_suite_gives_the_same_cells_here_and_over_ssh_and_ships_nothing
     lab.write(models={"lenet": model()}, recipes=["fp32"], backends=["onnxruntime", "tflite", "openvino"])
     again = lab.run("run", suite, "--launches", 1, "-l", "board")
     assert "board: shipped 0 bytes (agent 0, environments 0, artifacts 0)" in again.stderr
+
+
+def test_each_cells_operations_are_timed_once_in_a_launch_of_its_own(lab: Lab) -> None:
+    """Three runtimes: one launch more each, no measured one, with a section in the report; resuming adds nothing."""
+    lab.local()
+    suite = lab.write(models={"lenet": model()}, recipes=["fp32"], backends=["onnxruntime", "tflite", "openvino"], operations=True)
+    report = lab.folder / lab.run("run", suite, "--launches", 1).stdout.strip().splitlines()[-1].removeprefix("report: ")
+    stored = lab.stored()
+    assert sorted(round_ for _, _, round_, _ in stored) == [-1, -1, -1, 0, 0, 0]
+    assert len({cell for _, cell, _, _ in stored}) == 3
+    assert {status for _, _, round_, status in stored if round_ == -1} == {"valid"}
+    rows = {(row["backend"], row["metric"]): row for row in lab.rows()}
+    assert {rows[backend, "cold_start_s"]["n"] for backend in ("onnxruntime", "tflite", "openvino")} == {"1"}
+    assert {rows[backend, "accelerator_time_share"]["value"] for backend in ("onnxruntime", "tflite", "openvino")} == {"0"}
+    assert report.read_text().count("the slowest operations") == 2
+    lab.run("run", "--resume", "latest")
+    assert lab.stored() == stored
 
 
 def test_a_link_cut_in_a_launch_loses_and_repeats_nothing(lab: Lab, sshd: Sshd) -> None:

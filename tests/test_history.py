@@ -103,6 +103,13 @@ def test_a_run_with_pairs_of_its_own_has_its_own_floor(store: Store) -> None:
     assert floors(store) == {}
 
 
+def test_a_run_keeps_the_rate_of_its_suite(store: Store) -> None:
+    """The target rate is that of the run's document, 1 in runs that were stored before there was one."""
+    stored(store, "old", THEN, (cell("laptop", "int8", "tflite", 2),))
+    store.create_run("new", NOW, {"fleetmark": "0", "profile": "quick", "suite": "s", "launches": 3, "rate_per_s": 30.0, "provenance": {}})
+    assert [history.load(store, name).rate_per_s for name in ("old", "new")] == [1.0, 30.0]
+
+
 def said(run: RunRecord) -> list[tuple[bool, str]]:
     table = rows(run)
     return [(one.good, one.sentence) for one in checks(run, table, footings(run, table)) if "noise floor" in one.sentence]

@@ -36,7 +36,7 @@ def problems(load: Load, text: str) -> list[Problem]:
 
 
 def device(entry: str) -> str:
-    return f"version: 1\nmeters:\n  plug: {{driver: shelly, boundary: wall}}\ndevices:\n  d: {entry}\n"
+    return f"version: 1\nmeters:\n  plug: {{driver: shelly, url: http://h}}\ndevices:\n  d: {entry}\n"
 
 
 def test_every_key_of_the_format_is_taken(load: Load) -> None:
@@ -189,9 +189,9 @@ def test_a_secret_is_refused_and_not_repeated(load: Load, entry: str) -> None:
 
 def test_a_token_may_be_referred_to(load: Load) -> None:
     """env:NAME and file:PATH say where a token is; that is not the token."""
-    meters = "meters:\n  a: {driver: shelly, boundary: wall, token: env:A}\n  b: {driver: shelly, boundary: wall, token: file:~/b}\n"
+    meters = "meters:\n  a: {driver: shelly, url: http://a, token: env:A}\n  b: {driver: shelly, url: http://b, token: file:~/b}\n"
     read = load("version: 1\n" + meters)
-    assert [meter.token for meter in read.meters.values()] == ["env:A", "file:~/b"]
+    assert [meter.token for meter in read.meters.values()] == ["env:A", f"file:{Path('~/b').expanduser()}"]
 
 
 def test_even_a_referred_password_logs_nobody_in(load: Load) -> None:
@@ -205,7 +205,7 @@ def test_all_mistakes_are_told_at_once_in_order(load: Load) -> None:
     text = "version: 2\nmeters:\n  m: {driver: x, boundary: wal, url: 'http://a:b@c'}\n"
     text += "devices:\n  a: {kind: local, meter: n}\n  a: {kind: local}\n  b: {kid: local}\n"
     found = problems(load, text)
-    assert [one.line for one in found] == [1, 3, 3, 5, 6, 7, 7]
+    assert [one.line for one in found] == [1, 3, 3, 3, 5, 6, 7, 7]
     assert found == sorted(found)
 
 

@@ -20,7 +20,7 @@ ENTRIES = st.sampled_from(
         "  {}:\n    kind: generic\n    groups:\n    - pis\n    ssh: {{host: a.lab,\n      port: 22}}\n",
     ]
 )
-TAILS = st.sampled_from(["", "\n\n", "# the end\n", "meters: {}\n", "\n# meters\nmeters:\n  plug: {driver: shelly, boundary: wall}\n"])
+TAILS = st.sampled_from(["", "\n\n", "# the end\n", "meters: {}\n", "\n# meters\nmeters:\n  plug: {driver: tasmota, url: http://h}\n"])
 
 
 @given(

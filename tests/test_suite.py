@@ -83,6 +83,7 @@ def test_a_suite_needs_little(load: Load) -> None:
         ["single_stream"],
     )
     assert (read.launches, read.gates, read.models["m"].task, read.models["m"].data) == (None, (), "none", None)
+    assert (read.rate_per_s, load(with_line("rate_per_s: 0.2")).rate_per_s) == (1.0, 0.2)
 
 
 def test_options_cross_the_wire(load: Load) -> None:
@@ -146,6 +147,8 @@ MISTAKES = [
     ("workloads: [{name: sustained, duration_min: 10}]", "duration_min", "did you mean `duration_s`? it is given in seconds"),
     ("workloads: [8]", "8", "expected, not a whole number"),
     ("profile: standrad", "standrad", "did you mean `standard`?"),
+    ("rate_per_s: 0", "0", "must be greater than 0"),
+    ("rate_per_s: .inf", ".inf", "finite"),
     ("launches: 0", "0", "must be greater than or equal to 1"),
     ("launches: 2.5", "2.5", "a whole number expected, not a decimal number"),
     ("gates: {'a=': {}}", "'a='", "is not a selector"),
@@ -191,6 +194,7 @@ def test_all_mistakes_are_told_at_once(load: Load) -> None:
         ("latency_p99_s: {max: 2}", "latency_p99_s", 2.0, None),
         ("cold_start_ms: 300", "cold_start_s", 0.3, None),
         ("energy_net_mj: 5", "energy_net_j", 0.005, None),
+        ("power_at_rate_mw: 2500", "power_at_rate_w", 2.5, None),
         ("energy_gross_uj: 7", "energy_gross_j", 0.000007, None),
         ("size_kb: 67.3", "size_bytes", 67300.0, None),
         ("peak_memory_mb: 3", "peak_memory_bytes", 3e6, None),

@@ -24,6 +24,7 @@ from compress_models import context, example, save_graph
 from onnx import helper, numpy_helper
 from tiny_models import FASHION, load, onnx_model, run
 
+from agent import operations
 from agent.schema import FaultError, TensorSpec
 from backends import Operation, cuda, engine_cache
 from backends.tensorrt import TensorRtBackend, TensorRtSession
@@ -419,6 +420,9 @@ def test_a_profile_gives_each_layers_time(simulate: Simulate, tmp_path: Path) ->
     for _ in range(2):
         run(session, image=np.zeros((1, 4), np.float32))
     assert session.operations() == [Operation("conv + relu", "", "TensorRT", 0.25e-3, "accelerator")]
+    told = operations.profile(session, 3, lambda: True)
+    assert told.operations == [operations.Profiled("conv + relu", "", "TensorRT", "accelerator")]
+    assert list(told.operation_ns) == [250_000] * 3
     plain = opened(simulate(), model, tmp_path)
     run(plain, image=np.zeros((1, 4), np.float32))
     assert plain.operations() == []

@@ -11,6 +11,10 @@ from agent.schema import FaultError
 from agent.system import System, clean
 
 NAMES = ("ina3221", "ina2xx", "pi5_pmic", "rapl", "nvml", "command", "csv_log")
+# Those outside of the devices, which the controller reads.
+METERS = ("shelly", "tasmota")
+METER_PERIOD_S = 1.0  # how often they measure
+METER_TIMEOUT_S = 0.5  # for a connection, and again for the whole of an answer
 # What the inventory may call them beside their own names.
 ALIASES = {
     "jetson": "ina3221",
@@ -76,8 +80,8 @@ class PowerSensor:
 def get(name: str) -> Type[PowerSensor]:
     """Return the class of the sensor called `name`; raises FaultError for a name nobody has."""
     module = ALIASES.get(name, name)
-    if module not in NAMES:
-        known = ", ".join(sorted((*NAMES, *ALIASES)))
+    if module not in (*NAMES, *METERS):
+        known = ", ".join(sorted((*NAMES, *METERS, *ALIASES)))
         raise FaultError("meter_lost", "no power sensor is called {!r}".format(clean(name)), "use one of {}".format(known), "power")
     return importlib.import_module("agent.sensors." + module).SENSOR  # type: ignore[no-any-return]
 

@@ -11,7 +11,7 @@ from controller.cli.output import stdout_json, stdout_lines
 
 if TYPE_CHECKING:
     from controller.doctor import Check
-    from controller.inventory import Device
+    from controller.inventory import Device, Meter
 
 
 def doctor(
@@ -27,10 +27,16 @@ def doctor(
     """
     from dataclasses import asdict
 
+    from controller import inventory as inventories
     from controller import lanes
 
     devices = options.devices(inventory, selectors, select)
-    found = dict(zip((device.name for device in devices), lanes.each(devices, _examine), strict=True))
+    meters = inventories.load(inventory).meters
+
+    def examine(device: "Device") -> "list[Check]":
+        return [*_examine(device), *(_look_at(device.meter, meters[device.meter]) if device.meter else ())]
+
+    found = dict(zip((device.name for device in devices), lanes.each(devices, examine), strict=True))
     if json:
         stdout_json("doctor", {name: [asdict(check) for check in checks] for name, checks in found.items()})
     else:
@@ -56,6 +62,16 @@ def _examine(device: "Device") -> "list[Check]":
             return doctor.checks(device, found.probe, remote.lease(), now_s, found.refusals)
     except FaultError as error:
         return doctor.refused(error.fault)
+
+
+def _look_at(name: str, meter: "Meter") -> "Iterator[Check]":
+    from agent.schema import FaultError
+    from controller import doctor, metering
+
+    try:
+        yield doctor.meter(name, metering.read(meter))
+    except FaultError as error:
+        yield doctor.unread_meter(name, error.fault)
 
 
 def lines(found: "Mapping[str, Sequence[Check]]") -> Iterator[tuple[str, str]]:

@@ -24,7 +24,12 @@ Tflite = Annotated[Path | None, typer.Option("--tflite", help="For an .onnx MODE
 Profile = Annotated[str | None, typer.Option("--profile", help="quick (3 launches of 0.5 s), standard (5 of 3 s) or strict (5 of 10 min).")]
 Launches = Annotated[int | None, typer.Option("--launches", min=1, max=1000, help="How many launches each cell gets.")]
 Resume = Annotated[str | None, typer.Option("--resume", metavar="RUN", help="Go on with an interrupted run: its id, a prefix, or latest.")]
-Twice = Annotated[bool, typer.Option("--aa", help="Measure each cell under two labels: the report then has each device's noise floor.")]
+Twice = Annotated[
+    bool,
+    typer.Option(
+        "--aa", help="Measure each cell under two labels: the report then has each device's noise floor, and what its power sensor costs."
+    ),
+]
 OF_A_MODEL = {"recipes": "--recipe", "backends": "--backend", "data": "--data", "tflite": "--tflite"}
 Wheelhouse = Annotated[Path | None, typer.Option("--wheelhouse", help="A folder of wheels, for a laptop that is offline.", exists=True)]
 
@@ -46,7 +51,8 @@ def plan(
 
     request = _request(_ask(suite, select, inventory, profile, launches), None)
     cells = request.planned
-    seconds = planning.estimated_s(cells, profiles.get(request.suite.profile), request.launches)
+    meters = {device.name: request.meters[device.meter] for device in request.devices if device.meter}
+    seconds = planning.estimated_s(cells, profiles.get(request.suite.profile), request.launches, meters)
     rows = [
         {
             "device": cell.device,
@@ -147,7 +153,8 @@ def _request(asked: dict[str, Any], wheelhouse: Path | None) -> "Request":
     known = inventories.load(Path(asked["inventory"]))
     devices = selectors.select(known, asked["select"] or list(suite.devices))
     hosts = [device for device in known.devices.values() if device.compile_host]
-    return running.request(suite, asked["name"], devices, asked["launches"], asked, wheelhouse, hosts, twice=bool(asked.get("aa")))
+    count, twice = asked["launches"], bool(asked.get("aa"))
+    return running.request(suite, asked["name"], devices, count, asked, wheelhouse, hosts, meters=known.meters, twice=twice)
 
 
 def _single(target: Path, asked: dict[str, Any]) -> "Suite":
