@@ -1,9 +1,10 @@
 """Finds how strong a step has to be for a budget, by bisection over the whole recipe: what is weighed is the file that comes out."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from agent.schema import FaultError
+from compress.pipeline import Stage
 from compress.recipes import Recipe, Step, Target
 from compress.techniques import implementations
 
@@ -16,7 +17,10 @@ LOSS = "accuracy_drop_pp"
 
 @dataclass(frozen=True, slots=True)
 class Weighed:
-    """How a recipe's artifact is weighed: `size` gives a quantity of what is made, `loss_pp` what it loses on the held-out samples."""
+    """How a recipe's artifact is weighed: `size` gives a quantity of what it makes without training, `loss_pp` what it loses with it.
+
+    A loss is one of accuracy on the held-out samples, in percentage points.
+    """
 
     size: Callable[[Recipe, Target], float]
     loss_pp: Callable[[Recipe], float]
@@ -45,6 +49,15 @@ def tried(recipe: Recipe) -> Recipe:
     return recipe
 
 
+def untrained(recipe: Recipe, stages: Sequence[Stage]) -> Recipe:
+    """The recipe, planned as `stages`, without any training: what it makes has the same size."""
+    steps = [
+        replace(step, params={**step.params, TRAINING: 0}) if TRAINING in stage.technique.params.model_fields else step
+        for step, stage in zip(recipe.steps, stages, strict=True)
+    ]
+    return replace(recipe, steps=tuple(steps))
+
+
 def strength_of(step: Step) -> str:
     """The name of the parameter that a budget turns; raises ValueError for a technique without one."""
     for technique in implementations():
@@ -60,8 +73,7 @@ def _strength(recipe: Recipe, at: int, target: Target, weigh: Weighed) -> int:
             message = f"{recipe.name}: even the weakest {recipe.steps[at].technique} loses more than {target.limit:g} points"
             raise FaultError("accuracy_floor", message, "train longer, or allow more", "compress")
         return loses_more - 1
-    untrained = replace(recipe, steps=tuple(_untrained(step) for step in recipe.steps))
-    fits = _first(lambda strength: weigh.size(_with(untrained, at, strength / STEPS), target) <= target.limit)
+    fits = _first(lambda strength: weigh.size(_with(recipe, at, strength / STEPS), target) <= target.limit)
     if fits == STEPS:
         message = f"{recipe.name}: {recipe.steps[at].technique} alone does not reach {target}"
         raise FaultError("unsupported_op", message, "add a step that quantises, or ask for less", "compress")
@@ -84,8 +96,3 @@ def _with(recipe: Recipe, at: int, value: float) -> Recipe:
     step = recipe.steps[at]
     params: Mapping[str, object] = {**step.params, strength_of(step): value}
     return replace(recipe, steps=(*recipe.steps[:at], replace(step, params=params, target=None), *recipe.steps[at + 1 :]))
-
-
-def _untrained(step: Step) -> Step:
-    trains = any(TRAINING in one.params.model_fields for one in implementations() if one.name == step.technique)
-    return replace(step, params={**step.params, TRAINING: 0}) if trains else step

@@ -99,7 +99,8 @@ def _compiled(plain: Variant, recipe: Recipe, context: Context) -> Variant:
 
 def _weighed(source: Source, format: str, data: Data, context: Context) -> Weighed:  # noqa: A002
     def size(recipe: Recipe, target: Target) -> float:
-        folder = making.made(making.check(source, recipe, format, data, context))
+        untrained = budget.untrained(recipe, pipeline.plan(recipe, making.formats(source), format))
+        folder = making.made(making.check(source, untrained, format, data, context))
         if target.quantity == "latency_ms":
             return context.latency_ms(folder / FILES[format][0], format, target.device)
         if target.quantity == "size_bytes":

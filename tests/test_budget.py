@@ -1,10 +1,14 @@
 """Targets: a step finds its own strength."""
 
+from pathlib import Path
+
 import pytest
+from compress_models import context, example
 
 from agent.schema import FaultError
-from compress import budget, recipes
+from compress import budget, pipeline, recipes
 from compress.budget import Weighed
+from compress.build import build
 from compress.recipes import Recipe, Step, Target
 
 
@@ -29,15 +33,34 @@ def weighed(calls: list[Recipe]) -> Weighed:
     return Weighed(size, lambda one: 10 * float(str(one.steps[1].params["ratio"])) ** 2)
 
 
-def test_a_size_is_reached_with_the_least_strength_and_without_training() -> None:
-    """The ratio is the smallest hundredth that fits; at most 7 artifacts are weighed, none of them trained."""
+def test_a_size_is_reached_with_the_least_strength() -> None:
+    """The ratio is the smallest hundredth that fits; at most 7 artifacts are weighed."""
     calls: list[Recipe] = []
     found, notes = budget.settled(recipe("size_bytes", 405), weighed(calls))
     assert found.steps[1] == Step("lowrank", {"ratio": 0.6})
     assert found.steps[0] == Step("fine-tune")
     assert notes == ["lowrank: ratio 0.6 for size_bytes <= 405"]
     assert len(calls) <= 7
-    assert all(one.steps[0].params == {"epochs": 0} for one in calls)
+
+
+def test_sizes_are_weighed_without_training() -> None:
+    """Epochs become 0 where the technique that is to do the work has them."""
+    one = Recipe("r", (Step("fine-tune", {"epochs": 3}), Step("int8-static")))
+    stages = pipeline.plan(one, ["torch", "onnx"], "onnx")
+    assert [step.params for step in budget.untrained(one, stages).steps] == [{"epochs": 0}, {}]
+
+
+def test_a_file_of_a_size_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example in 50,000 bytes: the file that comes out fits, one hundredth weaker it would not, and the manifest says how."""
+    monkeypatch.undo()
+    source, data = example()
+    steps = Step("lowrank", {}, Target("size_bytes", 50_000)), Step("int8-static")
+    made = build(source, Recipe("small", steps), "onnx", data, context(tmp_path)).manifest
+    ratio = made["recipe"]["steps"][0]["params"]["ratio"]
+    assert made["size_bytes"] <= 50_000
+    assert f"lowrank: ratio {ratio:g} for size_bytes <= 50000" in made["notes"]
+    weaker = Recipe("weaker", (Step("lowrank", {"ratio": ratio - 0.01}), Step("int8-static")))
+    assert build(source, weaker, "onnx", data, context(tmp_path)).manifest["size_bytes"] > 50_000
 
 
 def test_a_loss_is_used_up() -> None:
