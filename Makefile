@@ -26,7 +26,7 @@ format: $(DEV_STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(DEV_STAMP) ## takes minutes, compression hours (Debian's dataset-fashion-mnist); writes benchmarks/RESULTS.md
+bench: $(DEV_STAMP) ## takes minutes, compression an hour or more (Debian's dataset-fashion-mnist); writes benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks.fidelity
 	$(BIN)/python -m benchmarks.sensors
 	$(BIN)/python -m benchmarks.startup
