@@ -30,6 +30,9 @@ Twice = Annotated[
         "--aa", help="Measure each cell under two labels: the report then has each device's noise floor, and what its power sensor costs."
     ),
 ]
+KeepAll = Annotated[
+    bool, typer.Option("--keep-all", help="Measure variants too that did not shrink or lost more than their recipe allows.")
+]
 OF_A_MODEL = {"recipes": "--recipe", "backends": "--backend", "data": "--data", "tflite": "--tflite"}
 Wheelhouse = Annotated[Path | None, typer.Option("--wheelhouse", help="A folder of wheels, for a laptop that is offline.", exists=True)]
 
@@ -84,6 +87,7 @@ def run(
     profile: Profile = None,
     launches: Launches = None,
     twice: Twice = False,
+    keep_all: KeepAll = False,
     resume: Resume = None,
     wheelhouse: Wheelhouse = None,
 ) -> int:
@@ -103,6 +107,7 @@ def run(
         return _run(_request(row.document["request"], wheelhouse), store, results, row.id)
     assert target is not None  # noqa: S101 - for the type checker
     asked = _ask(target, select, inventory, profile, launches)
+    asked["keep_all"] = keep_all
     asked |= {"recipes": recipe, "backends": backend, "data": _absolute(data), "tflite": _absolute(tflite), "aa": twice}
     request = _request(asked, wheelhouse)
     return _run(request, Store(results), results, None)
