@@ -10,7 +10,7 @@ from compress_models import EXAMPLE
 
 from agent.schema import Artifact, load
 
-FLOOR = "version: 1\nname: careless\nsteps: [{lowrank: {ratio: 0.9}}]\naccuracy_drop_pp: 1\n"
+FLOOR = "version: 1\nname: careless\nsteps: [{lowrank: {ratio: 0.8}}]\naccuracy_drop_pp: 1\n"
 
 
 @pytest.fixture
