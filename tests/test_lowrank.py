@@ -19,8 +19,8 @@ from compress.records import Data
 from compress.techniques.lowrank import TECHNIQUES, LowRankParams
 from compress.training import cost
 from compress.training.export import to_onnx
-from compress.training.factors import Candidate, Cp, Decomposition, Spatial, Svd, Tucker
-from compress.training.lowrank import decomposition, factorised, reaching
+from compress.training.factors import Candidate, Cp, Decomposition, Moments, Spatial, Svd, Tucker
+from compress.training.lowrank import decomposition, factorised, moments, reaching
 from compress.training.recurrent import InputSvd, LoopSvd, Stacked
 from compress.training.surgery import exchanged, own_layers
 
@@ -41,6 +41,12 @@ def rank_two_linear() -> nn.Module:
 def rank_two_conv1x1() -> nn.Module:
     layer = nn.Conv2d(9, 7, 1, stride=2, padding=1)
     return with_weight(layer, (factors(7, 2) @ factors(2, 9)).reshape(7, 9, 1, 1))
+
+
+def channel_conv() -> nn.Module:
+    return with_weight(
+        nn.Conv2d(4, 8, 3, stride=2, padding=1, bias=False), torch.einsum("or,rihw->oihw", factors(8, 2), factors(2, 4, 3, 3))
+    )
 
 
 def separable_conv() -> nn.Module:
@@ -66,6 +72,7 @@ def cp_conv() -> nn.Module:
 EXACT = [
     (rank_two_linear(), Svd, (2,), (5, 9)),
     (rank_two_conv1x1(), Svd, (2,), (2, 9, 6, 6)),
+    (channel_conv(), Svd, (2,), (2, 4, 9, 8)),
     (separable_conv(), Spatial, (3,), (2, 4, 11, 9)),
     (tucker_conv(), Tucker, (3, 2), (2, 6, 9, 9)),
     (tucker_conv1d(), Tucker, (3, 2), (2, 6, 9)),
@@ -90,6 +97,28 @@ def test_energy_finds_the_rank(layer: nn.Module, kind: type[Decomposition], rank
     """The smallest candidate that keeps all energy has the weights' own ranks."""
     found = next(one for one in kind(layer).candidates() if one.quality > 1 - 1e-9)  # type: ignore[call-arg]
     assert found.ranks == ranks
+
+
+def test_what_a_layer_gives_counts_more_than_its_weights() -> None:
+    """Weights of full rank whose inputs vary along two directions only: at rank 2 what they give is kept, and lost by the weights alone."""
+    layer, inputs = nn.Linear(9, 7), factors(50, 2) @ factors(2, 9) + factors(9)
+    outputs = layer(inputs).detach()
+    given = Moments(outputs.double().mean(0), torch.cov(outputs.double().T, correction=0))
+    weighted, plain = (Svd(layer, one).build((2,))(inputs) - outputs for one in (given, None))
+    assert weighted.norm() < 1e-2 * outputs.norm() < 0.1 * plain.norm()
+
+
+def test_moments_are_those_of_the_outputs() -> None:
+    """Mean and covariance over samples for a linear layer, over samples and places for a convolution."""
+    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Flatten(), nn.Linear(3 * 26 * 26, 4)).eval()
+    here = session(model)
+    (images,) = here.train.inputs
+    found = moments(model, {"0": model[0], "2": model[2]}, here)
+    for name, outputs in (("0", model[0](images).movedim(1, -1).flatten(0, -2)), ("2", model(images))):
+        torch.testing.assert_close(found[name].mean.clone(), outputs.detach().double().mean(0), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            found[name].covariance.clone(), torch.cov(outputs.detach().double().T, correction=0), rtol=1e-3, atol=1e-5
+        )
 
 
 def recurrent(kind: type[nn.RNNBase], **options: object) -> nn.RNNBase:
@@ -180,16 +209,17 @@ def replace_splits(data: Data, inputs: Tensor) -> Data:
     return replace(data, train=samples, held_out=samples)
 
 
-def test_the_ratio_is_reached_with_the_highest_quality_in_common() -> None:
-    """By hand: at quality 0.8 both layers give 70 + 5 parameters up, at 0.9 only 40; a layer without a candidate that good stays."""
+@pytest.mark.parametrize(
+    ("removed", "ranks"),
+    [(0, {}), (40, {"a": (3,)}), (41, {"a": (2,)}), (75, {"a": (1,)}), (91, {"a": (1,), "b": (1,)}), (1000, {"a": (1,), "b": (1,)})],
+)
+def test_the_ratio_is_reached_at_the_least_price(removed: int, ranks: dict[str, tuple[int, ...]]) -> None:
+    """By hand: a parameter of `a` costs 0.0025, then 0.0033, then 0.015 of its quality, one of `b` 0.03: they go in this order."""
     table = {
         "a": [Candidate((1,), 10, 0.5), Candidate((2,), 30, 0.8), Candidate((3,), 60, 0.9)],
         "b": [Candidate((1,), 5, 0.85)],
     }
-    sizes = {"a": 100, "b": 10}
-    assert {name: one.ranks for name, one in reaching(table, sizes, 75).items()} == {"a": (2,), "b": (1,)}
-    assert {name: one.ranks for name, one in reaching(table, sizes, 40).items()} == {"a": (3,)}
-    assert {name: one.ranks for name, one in reaching(table, sizes, 1000).items()} == {"a": (1,), "b": (1,)}
+    assert {name: one.ranks for name, one in reaching(table, {"a": 100, "b": 10}, removed).items()} == ranks
 
 
 def test_ranks_by_name_are_the_known_parameter_count() -> None:
@@ -251,13 +281,17 @@ def test_parameters_are_checked(params: dict[str, object]) -> None:
         TECHNIQUES[0].check(params)
 
 
-@pytest.mark.parametrize("conv", ["tucker", "cp", "spatial"])
+@pytest.mark.parametrize("conv", ["tucker", "cp", "spatial", "channel"])
 def test_factorised_and_trained(conv: str, tmp_path: Path) -> None:
     """Each kind of convolution exports to ONNX with the module's outputs, and an epoch of training scores higher than none."""
     model = lenet()
     here = session(model)
-    thin = factorised(model, LowRankParams.model_validate({"ratio": 0.7, "conv": conv, "epochs": 1}), here)
-    assert here.told["step"]["held_out"][-1] > here.told["step"]["after"]["score"]
+    thin = factorised(
+        model, LowRankParams.model_validate({"rank": {"conv2": 8, "fc1": 10}, "conv": conv, "weighting": "none", "epochs": 1}), here
+    )
+    told = here.told["step"]
+    assert told["held_out"][-1] > told["after"]["score"]
+    assert told["ranks"]["conv2"]["kind"] == {"channel": "svd"}.get(conv, conv)
     path = tmp_path / "model.onnx"
     to_onnx(thin, here.example(), path)
     images = fashion().eval_feeds["image"][:1]

@@ -13,7 +13,7 @@ from agent.schema import FaultError
 from compress.techniques.compact import CompactParams, TaughtParams
 from compress.training import cost
 from compress.training.distillation import from_teacher, soft_targets
-from compress.training.factors import fill
+from compress.training.factors import fill, window
 from compress.training.loop import fit
 from compress.training.session import Loss, Session
 from compress.training.surgery import exchanged, own_layers
@@ -45,7 +45,7 @@ def separable(layer: nn.Conv2d) -> nn.Module:
     kernels = layer.weight.detach().double().transpose(0, 1).flatten(2)
     left, values, right = torch.linalg.svd(kernels, full_matrices=False)
     root = values[:, :1].sqrt()
-    depthwise = nn.Conv2d(inputs, inputs, **_window(layer), groups=inputs)
+    depthwise = nn.Conv2d(inputs, inputs, **window(layer), groups=inputs)
     pointwise = nn.Conv2d(inputs, outputs, 1, bias=layer.bias is not None)
     fill(depthwise, right[:, 0] * root, None)
     fill(pointwise, (left[:, :, 0] * root).T, layer.bias)
@@ -59,14 +59,14 @@ class Fire(nn.Module):
         super().__init__()
         outputs, inputs = layer.weight.shape[:2]
         thin, large = max(1, round(squeeze * outputs)), min(outputs - 1, max(1, round(wide * outputs)))
-        window = _window(layer)
+        wanted = window(layer)
         before = [0, 0] if layer.padding == "valid" else [spread // 2 for spread in _spreads(layer)]
         around: Any = before if isinstance(layer.padding, str) else layer.padding
         off = [spread // 2 - pad for spread, pad in zip(_spreads(layer), around, strict=True)]
-        self._crop = tuple(max(0, one) for one in off)
+        self._crop, beyond = tuple(max(0, one) for one in off), (max(0, -off[0]), max(0, -off[1]))
         self.squeeze = nn.Conv2d(inputs, thin, 1)
-        self.small = nn.Conv2d(thin, outputs - large, 1, stride=window["stride"], padding=tuple(max(0, -one) for one in off))  # pyright: ignore[reportArgumentType]
-        self.large = nn.Conv2d(thin, large, **window)
+        self.small = nn.Conv2d(thin, outputs - large, 1, stride=wanted["stride"], padding=beyond)
+        self.large = nn.Conv2d(thin, large, **wanted)
 
     def forward(self, images: Tensor) -> Tensor:
         """[n, inputs, height, width] -> as the layer."""
@@ -108,10 +108,6 @@ def figures(model: nn.Module, session: Session) -> dict[str, float]:
 
 def _is_wide(layer: nn.Conv2d) -> bool:
     return prod(layer.kernel_size) > 1
-
-
-def _window(layer: nn.Conv2d) -> dict[str, Any]:
-    return {name: getattr(layer, name) for name in ("kernel_size", "stride", "padding", "dilation")}
 
 
 def _spreads(layer: nn.Conv2d) -> list[int]:

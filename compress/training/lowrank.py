@@ -3,24 +3,32 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import accumulate
 
-from torch import nn
+import numpy as np
+import torch
+from torch import Tensor, nn
 
 from agent.schema import FaultError
 from compress.techniques.lowrank import LowRankParams
 from compress.training import cost
-from compress.training.factors import CONVS, Candidate, Cp, Decomposition, Spatial, Svd, Tucker
+from compress.training.factors import CONVS, Candidate, Cp, Decomposition, Moments, Spatial, Svd, Tucker
 from compress.training.loop import fit
 from compress.training.recurrent import KINDS, InputSvd, LoopSvd, Stacked
-from compress.training.session import Session
+from compress.training.session import Session, outputs
 from compress.training.surgery import exchanged, own_layers
 
 DEFAULT_RATIO = 0.5
-TRIED = 8
-"""How many ranks of a layer are scored for its sensitivity."""
+TRIED = 12
+"""How many ranks of a layer are scored for its sensitivity at most, closer together where they are small."""
+
+HALVINGS = 100
+"""Of the price: as many as a double has bits and more."""
+
+SAMPLES = 2048
+"""How many training samples tell what layers give."""
 
 Table = Mapping[str, list[Candidate]]
 
@@ -29,7 +37,7 @@ def factorised(model: nn.Module, params: LowRankParams, session: Session) -> nn.
     """The module with layers factorised as `params` say, trained on; raises FaultError `unsupported_op` where no layer gains."""
     before = {"parameters": cost.parameters(model), "macs": cost.macs(model, session), "score": session.score(model)}
     model = _unstacked(model)
-    layers = decompositions(model, params)
+    layers = decompositions(model, params, session)
     chosen = _ranks(model, layers, params, session)
     if not chosen:
         raise FaultError(
@@ -48,7 +56,7 @@ def factorised(model: nn.Module, params: LowRankParams, session: Session) -> nn.
     return model
 
 
-def decompositions(model: nn.Module, params: LowRankParams) -> dict[str, Decomposition]:
+def decompositions(model: nn.Module, params: LowRankParams, session: Session) -> dict[str, Decomposition]:
     """The layers that can be factorised, by name, of those that `params` name; raises FaultError `unsupported_op` for others."""
     named = set(params.rank) if isinstance(params.rank, dict) else set(params.layers)
     layers = {name: one for name, layer in own_layers(model).items() if (one := decomposition(layer, params)) is not None}
@@ -56,11 +64,15 @@ def decompositions(model: nn.Module, params: LowRankParams) -> dict[str, Decompo
         if not any(_within(one, name) for one in layers):
             message = f"there is no layer {name!r} to factorise"
             raise FaultError("unsupported_op", message, f"layers are {', '.join(layers) or 'none'}"[:400], "compress")
-    return {name: one for name, one in layers.items() if not named or any(_within(name, whole) for whole in named)}
+    chosen = {name: one for name, one in layers.items() if not named or any(_within(name, whole) for whole in named)}
+    if params.weighting == "activations":
+        plain = {name: one.layer for name, one in chosen.items() if isinstance(one, Svd)}
+        chosen |= {name: Svd(plain[name], given) for name, given in moments(model, plain, session).items()}
+    return chosen
 
 
 def decomposition(layer: nn.Module, params: LowRankParams) -> Decomposition | None:
-    """How a layer is factorised, None where there is no way."""
+    """How a layer is factorised by its weights, None where there is no way."""
     if type(layer) is nn.Linear:  # subclasses are used in other ways, such as by their weight alone
         return Svd(layer)
     if isinstance(layer, KINDS):
@@ -68,24 +80,56 @@ def decomposition(layer: nn.Module, params: LowRankParams) -> Decomposition | No
         return (LoopSvd(layer) if params.recurrent == "all" else InputSvd(layer)) if fits else None
     if not isinstance(layer, CONVS) or layer.groups > 1 or layer.padding_mode != "zeros":
         return None
-    if max(layer.kernel_size) == 1:
+    if max(layer.kernel_size) == 1 or params.conv == "channel":
         return Svd(layer)
     if params.conv == "spatial":
         return Spatial(layer) if isinstance(layer, nn.Conv2d) else None
     return Cp(layer) if params.conv == "cp" else Tucker(layer)
 
 
-def reaching(table: Table, sizes: Mapping[str, int], removed: float) -> dict[str, Candidate]:
-    """The candidates of the highest quality in common with which at least `removed` parameters go, else those with which most go.
+@torch.inference_mode()
+def moments(model: nn.Module, layers: Mapping[str, nn.Module], session: Session) -> dict[str, Moments]:
+    """Of what these layers give for training samples; of those that are called."""
+    sums: dict[str, list[Tensor]] = {}
 
-    A layer of which no candidate has that quality stays as it is.
+    def hook(name: str) -> Callable[[nn.Module, object, Tensor], None]:
+        def add(layer: nn.Module, _inputs: object, found: Tensor) -> None:
+            rows = (found if isinstance(layer, nn.Linear) else found.movedim(1, -1)).flatten(0, -2).double()
+            new = [torch.tensor(float(len(rows))), rows.sum(0), rows.T @ rows]
+            sums[name] = [one + other for one, other in zip(sums.get(name, [torch.zeros(())] * 3), new, strict=True)]
+
+        return add
+
+    hooks = [layer.register_forward_hook(hook(name)) for name, layer in layers.items()]
+    try:
+        outputs(model, session.train.take(torch.arange(min(SAMPLES, len(session.train)))))
+    finally:
+        for one in hooks:
+            one.remove()
+    return {
+        name: Moments(total / count, square / count - torch.outer(total, total) / count**2) for name, (count, total, square) in sums.items()
+    }
+
+
+def reaching(table: Table, sizes: Mapping[str, int], removed: float, whole: float = 1.0) -> dict[str, Candidate]:
+    """The candidates with which at least `removed` parameters go for the least quality lost over all layers; else those with the fewest.
+
+    All layers pay the same quality for a parameter, a price that is bisected (Shoham and Gersho, Efficient bit allocation for an arbitrary
+    set of quantizers, 1988). `whole` is the quality of a layer that stays as it is.
     """
-    levels = sorted({one.quality for candidates in table.values() for one in candidates})
-    low, high = 0, max(0, len(levels) - 1)
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if _gone(keeping(table, levels[middle]), sizes) >= removed else (low, middle - 1)
-    return keeping(table, levels[low]) if levels else {}
+    choices = {name: [Candidate((), sizes[name], whole), *reversed(found)] for name, found in table.items()}
+    lost = {name: np.array([whole - one.quality for one in found]) for name, found in choices.items()}
+    counts = {name: np.array([one.parameters for one in found]) for name, found in choices.items()}
+
+    def at(price: float) -> dict[str, Candidate]:
+        best = {name: found[int((lost[name] + price * counts[name]).argmin())] for name, found in choices.items()}
+        return {name: one for name, one in best.items() if one.ranks}
+
+    low, high = 0.0, max((float(np.ptp(one)) for one in lost.values()), default=0.0) + 1
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if _gone(at(middle), sizes) >= removed else (middle, high)
+    return at(high)
 
 
 def keeping(table: Table, quality: float) -> dict[str, Candidate]:
@@ -109,8 +153,10 @@ def _ranks(model: nn.Module, layers: Mapping[str, Decomposition], params: LowRan
         chosen = keeping(table, params.energy)
     else:
         removed = (params.ratio or DEFAULT_RATIO) * sum(sizes.values())
-        table = table if params.by == "energy" else _sensitivities(model, layers, table, session)
-        chosen = reaching(table, sizes, removed)
+        if params.by == "energy":
+            chosen = reaching(table, sizes, removed)
+        else:
+            chosen = reaching(_sensitivities(model, layers, table, session), sizes, removed, session.score(model))
         if _gone(chosen, sizes) < removed:
             session.note(f"low rank takes {_gone(chosen, sizes)} parameters away at most, not the {removed:.0f} asked for")
     return {name: one.ranks for name, one in chosen.items()}
@@ -120,7 +166,7 @@ def _sensitivities(model: nn.Module, layers: Mapping[str, Decomposition], table:
     """A few candidates of each layer with the held-out score as their quality, made not to fall with more parameters."""
     scored: dict[str, list[Candidate]] = {}
     for name, found in table.items():
-        few = [found[at * (len(found) - 1) // (TRIED - 1)] for at in range(TRIED)] if len(found) > TRIED else found
+        few = [found[at] for at in sorted({round(len(found) ** (step / (TRIED - 1))) - 1 for step in range(TRIED)})] if found else []
         scores = [session.score(exchanged(copy.deepcopy(model), {name: layers[name].build(one.ranks)})) for one in few]
         scored[name] = [replace(one, quality=score) for one, score in zip(few, accumulate(scores, max), strict=True)]
     return scored
