@@ -1,22 +1,15 @@
 """Unstructured, block and N:M pruning with training: which weights go, that they stay away, and that the count is exact."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 import torch
-from compress_models import context
-from onnx import numpy_helper
 from torch import nn
-from torch_models import fashion, lenet, lenet_source, session
+from torch_models import lenet, session
 from torch_sources.recurrent import Recurrent
 
 from agent.schema import FaultError
-from compress import training
-from compress.build import Source, build
-from compress.recipes import Recipe, Step
 from compress.records import Data, Samples
 from compress.techniques import TORCH, find
 from compress.techniques.sparsify import SparsifyParams
@@ -139,15 +132,3 @@ def test_wrong_parameters_are_refused(params: dict[str, object]) -> None:
     """All of m, another share than n of m is, and all weights."""
     with pytest.raises(ValueError, match="sparsify: "):
         find("sparsify", TORCH).check(params)
-
-
-def test_zeros_reach_the_artifact(tmp_path: Path) -> None:
-    """The ONNX of a torch source that was made 80 percent sparse has those zeros, and most of the accuracy."""
-    torch_source = lenet_source(tmp_path)
-    source = Source("lenet", training.exported(torch_source, fashion(), tmp_path), None, torch_source)
-    recipe = Recipe("sparse", (Step("sparsify", {"sparsity": 0.8, "epochs": 1}),))
-    made = build(source, recipe, "onnx", fashion(), context(tmp_path))
-    graph = onnx.load(made.folder / "model.onnx").graph
-    assert sum(int((numpy_helper.to_array(one) == 0).sum()) for one in graph.initializer) >= int(0.8 * WEIGHTS)
-    assert made.manifest["steps"]["sparsify"]["zeros"] == [int(0.8 * WEIGHTS), WEIGHTS]
-    assert made.manifest["accuracy"] > made.manifest["reference_accuracy"] - 0.06

@@ -52,7 +52,7 @@ class PruneParams(Params):
     epochs_between: Epochs = 1
     epochs: Epochs = 10
     """Of fine-tuning after the last cut."""
-    learning_rate: LearningRate = 1e-3
+    learning_rate: LearningRate = 2e-3
     samples: Annotated[int, Field(ge=1)] = 1024
     """How many held-out samples sensitivities look at, and how many training or calibration samples a criterion."""
     recalibrate: bool = True

@@ -33,10 +33,8 @@ def prune(model: nn.Module, params: PruneParams, session: Session) -> nn.Module:
         narrow = _narrower(narrow, whole * (target / whole) ** (at / params.iterations), size, params, session)
         if at < params.iterations and params.epochs:
             fit(narrow, session, params.epochs_between, params.learning_rate)
-    before_tuning = session.score(narrow)
-    fit(narrow, session, params.epochs, params.learning_rate)
+    _tune(narrow, params, session)
     _tell(model, narrow, session)
-    session.tell(held_out_pruned=before_tuning, held_out=session.score(narrow))
     return _better_from_scratch(narrow, params, session) if params.from_scratch else narrow
 
 
@@ -100,6 +98,15 @@ def _prices(found: Candidates, scored: Scores, size: Size, params: PruneParams, 
         return mean_loss(model, session, looked_at)
 
     return by_sensitivity(found, measure, size)
+
+
+def _tune(narrow: nn.Module, params: PruneParams, session: Session) -> None:
+    """Fine-tunes, unless the module scores higher as it is."""
+    before, weights = session.score(narrow), copy.deepcopy(narrow.state_dict())
+    scores = fit(narrow, session, params.epochs, params.learning_rate)
+    if before > max(scores, default=before):
+        narrow.load_state_dict(weights)
+    session.tell(held_out_pruned=before, held_out=max([before, *scores]))
 
 
 def _make_scales_sparse(model: nn.Module, params: PruneParams, session: Session) -> None:
