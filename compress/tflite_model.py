@@ -90,10 +90,10 @@ def operator_names(model: Table) -> set[str]:
     return {operator_name(model, operator) for graph in model.subgraphs for operator in graph.operators}
 
 
-def has_int8_weights(model: Table) -> bool:
-    """Whether any constant is int8."""
+def has_weights(model: Table, kind: str) -> bool:
+    """Whether any constant is of a type, such as INT8."""
     tensors = [tensor for graph in model.subgraphs for tensor in graph.tensors]
-    return any(type_name(tensor) == "INT8" and constant(model, tensor) is not None for tensor in tensors)
+    return any(type_name(tensor) == kind and constant(model, tensor) is not None for tensor in tensors)
 
 
 def operator_name(model: Table, operator: Table) -> str:

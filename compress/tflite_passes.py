@@ -12,7 +12,9 @@ from compress.tflite_model import Table, constant, indices, operator_name, type_
 
 _FP16_MIN_VALUES = 128  # a DEQUANTIZE with its tensor costs about 250 bytes, a float16 saves 2
 _STATIC_VERSIONS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 4}
+_WIDE_VERSIONS = {"CONV_2D": 4, "DEPTHWISE_CONV_2D": 5, "FULLY_CONNECTED": 7}
 _DYNAMIC_VERSIONS = {"CONV_2D": 5, "DEPTHWISE_CONV_2D": 6, "FULLY_CONNECTED": 3}
+_VERSIONS = {"INT8": _STATIC_VERSIONS, "INT16": _WIDE_VERSIONS}
 
 
 def normalise(model: Table) -> None:
@@ -56,9 +58,9 @@ def set_versions(model: Table) -> None:
         for operator in graph.operators:
             name = operator_name(model, operator)
             if name in _STATIC_VERSIONS and type_name(graph.tensors[operator.inputs[1]]) == "INT8":
-                static = type_name(graph.tensors[operator.inputs[0]]) == "INT8"
+                versions = _VERSIONS.get(type_name(graph.tensors[operator.inputs[0]]), _DYNAMIC_VERSIONS)
                 code = model.operatorCodes[operator.opcodeIndex]
-                code.version = max(code.version, (_STATIC_VERSIONS if static else _DYNAMIC_VERSIONS)[name])
+                code.version = max(code.version, versions[name])
 
 
 def rename_outputs(model: Table, names: list[bytes]) -> None:

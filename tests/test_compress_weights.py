@@ -3,13 +3,14 @@
 import numpy as np
 import onnx
 import pytest
-from compress_models import context, example, images, random_data, run_model, save_graph, write_onnx
+from compress_models import context, example, images, random_data, run_model, save_graph, write_onnx, write_tflite
 from onnx import TensorProto, helper, numpy_helper
 
 from agent.schema import FaultError
 from compress import onnx_model
 from compress.build import Data, Source, build
 from compress.recipes import Recipe, Step
+from compress.techniques import find
 from compress.techniques.onnx_weights import quantised
 
 
@@ -111,3 +112,36 @@ def test_equal_builds_are_equal_bytes(tmp_path):
     one, other = (made(small(tmp_path), "onnx", tmp_path / name, dtype="int4") for name in ("one", "other"))
     assert one.artifact == other.artifact
     assert np.isfinite(run_model(one.folder / "model.onnx", "onnx", {"image": images(1)})["logits"]).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "share", "least_db"),
+    [
+        ("tflite", {}, 0.3, 40),
+        ("tflite", {"dtype": "int4"}, 0.17, 15),
+        ("openvino", {}, 0.4, 35),
+        ("openvino", {"dtype": "int4"}, 0.3, 15),
+        ("openvino", {"dtype": "int4", "block": 16}, 0.3, 15),
+        ("openvino", {"dtype": "nf4"}, 0.3, 15),
+    ],
+    ids=str,
+)
+def test_other_formats_have_weight_only_too(tmp_path, kind, params, share, least_db):
+    """Smaller, and close to the float model."""
+    source = Source("small", write_onnx(tmp_path / "m.onnx"), write_tflite(tmp_path / "m.tflite"))
+    manifest = made(source, kind, tmp_path, **params).manifest
+    assert manifest["size_bytes"] < share * manifest["float_size_bytes"]
+    assert manifest["drift"]["sqnr_db"] > least_db
+
+
+def test_blocks_that_do_not_divide_a_layer_are_unsupported(tmp_path):
+    """nncf would leave that layer in int8, if told to adjust, and say nothing."""
+    with pytest.raises(FaultError, match="blocks of 7 do not divide") as caught:
+        made(small(tmp_path), "openvino", tmp_path, dtype="int4", block=7)
+    assert caught.value.fault.code == "unsupported_op"
+
+
+def test_nf4_has_no_asymmetric_form():
+    """Said before any work."""
+    with pytest.raises(ValueError, match="nf4 is symmetric"):
+        find("weight-only", "openvino").check({"dtype": "nf4", "weights": "asymmetric"})

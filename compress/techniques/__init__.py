@@ -47,6 +47,8 @@ MODULES = (
     "onnx_sparsify",
     "onnx_weights",
     "openvino",
+    "openvino_accuracy",
+    "openvino_weights",
     "permute_quantise",
     "prune",
     "qat",
@@ -55,6 +57,7 @@ MODULES = (
     "tensorrt_qdq",
     "tflite_float16",
     "tflite_int8",
+    "tflite_weights",
     "train",
 )
 

@@ -6,7 +6,7 @@ from typing import Any
 from agent.schema import FaultError
 from compress import tflite_model
 from compress.techniques import FILES, Applied, Params, Technique, Workspace
-from compress.techniques.tflite_int8 import quantise
+from compress.techniques.tflite_int8 import StaticInt8Params, quantise
 from compress.tflite_model import Table, indices, operator_name, type_name
 
 VERSIONS = {
@@ -32,7 +32,7 @@ class EdgetpuInt8(Technique[Params]):
     def apply(self, source: Path, params: Params, context: Workspace) -> Applied:
         """The quantised model; raises FaultError `unsupported_op` for a batch above 1, or where nothing can be quantised."""
         _check_batch(tflite_model.read(source))
-        applied = quantise(source, context, static=True, float_ends=False)
+        applied = quantise(source, context, StaticInt8Params(), float_ends=False)
         model = tflite_model.read(applied.path)
         _fix_shapes(model)
         drop_implied_activations(model)
