@@ -9,16 +9,19 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from agent.schema import Fault, FaultError, dump, fingerprint
-from compress import budget, cache, edgetpu, making, pipeline, provenance
+from compress import budget, cache, edgetpu, making, pipeline, provenance, tasks
 from compress.budget import Weighed
 from compress.making import Job
-from compress.original import kind_of, reference
+from compress.original import Original, kind_of, reference
 from compress.recipes import Recipe, Target
 from compress.records import Arrays, Context, Data, Source, Variant
 from compress.stages import SEED
 from compress.techniques import FILES
-from compress.verify import MAX_ACCURACY_DROP, Verification, accuracy, drift, verify
+from compress.verify import MAX_ACCURACY_DROP, Verification, drift, verify
 
 __all__ = ["Context", "Data", "Source", "Variant", "build"]
 
@@ -123,7 +126,7 @@ def _weighed(source: Source, format: str, data: Data, context: Context) -> Weigh
 def _key(job: Job) -> str:
     arrays = [provenance.arrays_digest(model.samples) for model in (job.original, job.twin) if model is not None]
     labels = {} if job.data.labels is None else {"labels": job.data.labels}
-    verified = {"recipe": asdict(job.recipe), "data": [*arrays, provenance.arrays_digest(labels)], "task": job.data.task}
+    verified = {"recipe": asdict(job.recipe), "data": [*arrays, provenance.arrays_digest(labels)], "task": tasks.digest(job.data.task)}
     return fingerprint({"made": making.key(job), **verified})
 
 
@@ -139,7 +142,7 @@ def _make(job: Job, found: list[str], folder: Path) -> None:
     size_bytes = sum(file.size_bytes for file in artifact.files)
     samples = dict(zip(made["inputs"], job.original.samples.values(), strict=True))
     outputs = job.context.run_model(folder / FILES[job.format][0], job.format, samples)
-    checked = verify(expected, outputs, job.data.labels)
+    checked = verify(expected, outputs, job.data.labels, job.data.task, _first(job.original))
     notes += [*found, *made["notes"]]
     refusal = _refusal(job, size_bytes, made["float_size_bytes"], checked)
     calibrated = any(stage.technique.needs_data for stage in job.stages)
@@ -190,11 +193,18 @@ def _compared_with_twin(job: Job, expected: Arrays) -> list[str]:
         return []  # cells of its own format report it
     ours_first, theirs_first = next(iter(expected.values())), next(iter(theirs.values()))
     if job.data.labels is not None:
-        ours, original_accuracy = accuracy(ours_first, job.data.labels), accuracy(theirs_first, job.data.labels)
-        if original_accuracy - ours > MAX_ACCURACY_DROP:
-            message = f"{job.original.name} has accuracy {ours:.3f}, {job.twin.name} {original_accuracy:.3f}"
+        ours = tasks.score(job.data.task, ours_first, job.data.labels, _first(job.original)).value
+        original_score = tasks.score(job.data.task, theirs_first, job.data.labels, _first(job.twin)).value
+        if original_score - ours > MAX_ACCURACY_DROP:
+            metric = tasks.find(job.data.task).metric
+            message = f"{job.original.name} has {metric} {ours:.3f}, {job.twin.name} {original_score:.3f}"
             raise FaultError("verification", message, "convert it again, or correct its input layout in the suite", "verify")
     if ours_first.shape != theirs_first.shape:  # channels last against first: not comparable value by value
         return []
     sqnr_db = drift(theirs_first, ours_first).sqnr_db
     return [] if sqnr_db >= SAME_MODEL_SQNR_DB else [f"{job.original.name} gives other outputs than {job.twin.name}: SQNR {sqnr_db:.1f} dB"]
+
+
+def _first(model: Original) -> NDArray[np.generic]:
+    """What the model's first input is fed."""
+    return next(iter(model.samples.values()))

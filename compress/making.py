@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from agent.schema import Artifact, FaultError, ModelFile, SchemaError, decode, dump, fingerprint, load
-from compress import cache, pipeline, provenance, training
+from compress import cache, pipeline, provenance, tasks, training
 from compress.original import Original, original
 from compress.pipeline import Stage
 from compress.recipes import Recipe
@@ -76,6 +76,7 @@ def key(job: Job) -> str:
         "torch": training.digest(source.torch) if job.trains and source.torch else "",
         "recipe": [[stage.step.technique, stage.params.model_dump(mode="json")] for stage in stages],
         "format": job.format,
+        "task": tasks.digest(data.task) if learnt else "",
         "data": [provenance.arrays_digest(job.original.calibration), *map(training.samples_digest, learnt)],
         "tools": tools(job),
         "code": provenance.code_digest(),

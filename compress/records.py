@@ -44,9 +44,9 @@ class Samples:
 class Data:
     """Samples to verify with and to calibrate with: float32, normalised, in the ONNX layout, samples on axis 0, by input name.
 
-    `labels`: one entry per evaluation sample (the class index, for a classification), None where there are none. `transpose`: axes, the
+    `labels`: one entry per evaluation sample, as `task` has them (see `compress.tasks`), None where there are none. `transpose`: axes, the
     sample axis included, that bring an input into the TFLite layout. `train` is what training steps learn from; every choice that a
-    technique or a search makes (epoch, strength, rank) looks at `held_out`, never at the evaluation samples. `task` is the suite's.
+    technique or a search makes (epoch, strength, rank) looks at `held_out`, never at the evaluation samples. `task` is the suite's name.
     """
 
     eval_feeds: Arrays

@@ -1,12 +1,13 @@
 """Compares what an artifact gives with what its float source gives on the same samples."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.schema import FaultError
+from compress import tasks
 
 SQNR_LIMIT_DB = 200.0
 """Bound of `Drift.sqnr_db` either way, so that it is finite: +200 for equal outputs (float32 rounding alone gives about 140)."""
@@ -31,12 +32,17 @@ class Drift:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What the comparison gave; the accuracies (0 to 1) are None without labels."""
+    """What the comparison gave. The accuracies are the values (0 to 1) of the task's metric, None without labels.
+
+    `metric` is its name, `figures` what the task tells beside it, such as the equal error rate.
+    """
 
     drift: Drift
     accuracy: float | None
     reference_accuracy: float | None
     samples: int
+    metric: str | None = None
+    figures: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 def drift(reference: NDArray[np.generic], outputs: NDArray[np.generic]) -> Drift:
@@ -55,29 +61,32 @@ def drift(reference: NDArray[np.generic], outputs: NDArray[np.generic]) -> Drift
     return Drift(_decibels(signal, noise), float(np.clip(cosine, -1, 1)), float(np.abs(error).max(initial=0.0)))
 
 
-def accuracy(logits: NDArray[np.generic], labels: NDArray[np.generic]) -> float:
-    """Share (0 to 1) of samples whose largest logit is at the label's index; samples on axis 0 of both."""
-    scores = logits.reshape(len(labels), -1)
-    return float(np.count_nonzero(scores.argmax(axis=1) == labels) / len(labels))
-
-
 def verify(
-    reference: Mapping[str, NDArray[np.generic]], outputs: Mapping[str, NDArray[np.generic]], labels: NDArray[np.generic] | None
+    reference: Mapping[str, NDArray[np.generic]],
+    outputs: Mapping[str, NDArray[np.generic]],
+    labels: NDArray[np.generic] | None,
+    task: str = "classification",
+    inputs: NDArray[np.generic] | None = None,
 ) -> Verification:
-    """The worst drift of any output, and the accuracy of the first one; raises FaultError `verification` for garbage.
+    """The worst drift of any output, and the task's metric of the first one; raises FaultError `verification` for garbage.
 
-    That is NaN or infinity, outputs of another number or size, or an SQNR below `MIN_SQNR_DB` unless accuracy shows that it still works.
+    That is NaN or infinity, outputs of another number or size, or an SQNR below `MIN_SQNR_DB` unless the metric shows that it still
+    works. `inputs`: the first input, for what reconstructs it. Also raises what `tasks.score` raises.
     """
     pairs = _paired(reference, outputs)
     drifts = [drift(expected, got) for expected, got in pairs]
     worst = Drift(min(d.sqnr_db for d in drifts), min(d.cosine for d in drifts), max(d.max_abs for d in drifts))
-    before, after = (None, None) if labels is None else (accuracy(pairs[0][0], labels), accuracy(pairs[0][1], labels))
-    fell_by = None if before is None or after is None else before - after
+    before, after = (
+        (None, None) if labels is None else (tasks.score(task, one.reshape(pairs[0][0].shape), labels, inputs) for one in pairs[0])
+    )
+    metric = None if labels is None else tasks.find(task).metric
+    fell_by = None if before is None or after is None else before.value - after.value
     if worst.sqnr_db < MIN_SQNR_DB and (fell_by is None or fell_by > MAX_ACCURACY_DROP):
         seen = f"SQNR {worst.sqnr_db:.1f} dB, cosine {worst.cosine:.3f}"
-        seen += "" if before is None else f", accuracy {after:.3f} against {before:.3f}"
+        seen += "" if before is None or after is None else f", {metric} {after.value:.3f} against {before.value:.3f}"
         raise FaultError("verification", f"its outputs are not those of the float model: {seen}", _NEXT, "verify")
-    return Verification(worst, after, before, len(pairs[0][0]))
+    scores = (after and after.value, before and before.value)
+    return Verification(worst, *scores, len(pairs[0][0]), metric, after.figures if after else {})
 
 
 def _paired(

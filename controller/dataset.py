@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 import compress.inspect
 from agent.feeds import prepare_array
 from agent.schema import FaultError, Feed, TensorSpec
+from compress import tasks
 from compress.original import kind_of
 from compress.records import Data, Samples
 from controller.suite import Model
@@ -48,6 +49,8 @@ def prepare(name: str, model: Model, folder: Path, say: Callable[[str], None]) -
     for file in (model.torch.file, model.torch.weights) if model.torch else (model.source,):
         if file and not file.is_file():
             raise FaultError("bad_model", f"{name}: there is no {file}", "correct `source:` in the suite", "load")
+    if model.task.startswith(tasks.CODE) and not tasks.file_of(model.task)[0].is_file():
+        raise FaultError("bad_data", f"{name}: there is no {tasks.file_of(model.task)[0]}", "correct `task:` in the suite", "load")
     specs, arrays = _read_model(model) if model.torch is None else _read_module(name, model)
     wire = {spec.name: _pick(arrays, "eval_", spec.name, name) for spec in specs}
     if model.data and not any(array.startswith("calib_") for array in arrays):
@@ -59,10 +62,10 @@ def prepare(name: str, model: Model, folder: Path, say: Callable[[str], None]) -
     data = Data(
         eval_feeds={key: prepare_array(np, array, feeds[key]) for key, array in wire.items()},
         calib_feeds=calibration,
-        labels=_labels(arrays, "eval_", name, len(next(iter(wire.values())))),
+        labels=_labels(arrays, "eval_", name, model.task, len(next(iter(wire.values())))),
         transpose=transpose,
         task=model.task,
-        **_learning(arrays, feeds, name),
+        **_learning(arrays, feeds, name, model.task),
     )
     file, sha256 = _write(wire, folder)
     plain = tuple(feeds.values())
@@ -89,9 +92,9 @@ def _fed(array: NDArray[Any]) -> str:
     return "int64" if array.dtype.kind in "iu" and array.dtype != np.uint8 else "float32"
 
 
-def _learning(arrays: Mapping[str, NDArray[Any]], feeds: Mapping[str, Feed], name: str) -> dict[str, Samples | None]:
+def _learning(arrays: Mapping[str, NDArray[Any]], feeds: Mapping[str, Feed], name: str, task: str) -> dict[str, Samples | None]:
     """The training samples and those held out from them: the held_ arrays, or else a seeded tenth of the train_ ones."""
-    train, held_out = _part(arrays, "train_", feeds, name), _part(arrays, "held_", feeds, name)
+    train, held_out = (_part(arrays, prefix, feeds, name, task) for prefix in ("train_", "held_"))
     if train is not None and held_out is None:
         count = len(next(iter(train.feeds.values())))
         order = np.random.default_rng(RANDOM_SEED).permutation(count)
@@ -99,13 +102,13 @@ def _learning(arrays: Mapping[str, NDArray[Any]], feeds: Mapping[str, Feed], nam
     return {"train": train, "held_out": held_out}
 
 
-def _part(arrays: Mapping[str, NDArray[Any]], prefix: str, feeds: Mapping[str, Feed], name: str) -> Samples | None:
+def _part(arrays: Mapping[str, NDArray[Any]], prefix: str, feeds: Mapping[str, Feed], name: str, task: str) -> Samples | None:
     if not any(key.startswith(prefix) for key in arrays):
         return None
     fed = {key: np.asarray(prepare_array(np, _pick(arrays, prefix, key, name), feed)) for key, feed in feeds.items()}
     if len({len(array) for array in fed.values()}) != 1:
         raise FaultError("bad_data", f"{name}: the {prefix} arrays have different numbers of samples", "give each input the same")
-    return Samples(fed, _labels(arrays, prefix, name, len(next(iter(fed.values())))))
+    return Samples(fed, _labels(arrays, prefix, name, task, len(next(iter(fed.values())))))
 
 
 def _rows(samples: Samples, rows: NDArray[np.int64]) -> Samples:
@@ -181,11 +184,14 @@ def _check(name: str, specs: list[TensorSpec], wire: Mapping[str, NDArray[Any]])
         raise FaultError("bad_data", f"{name}: the eval_ arrays have different numbers of samples", "give each input the same")
 
 
-def _labels(arrays: Mapping[str, NDArray[Any]], prefix: str, name: str, samples: int) -> NDArray[Any] | None:
+def _labels(arrays: Mapping[str, NDArray[Any]], prefix: str, name: str, task: str, samples: int) -> NDArray[Any] | None:
     labels = arrays.get(f"{prefix}labels")
-    if labels is not None and (labels.shape != (samples,) or labels.dtype.kind not in "iu"):
-        message = f"{name}: {prefix}labels are {labels.dtype} of shape {list(labels.shape)}, there are {samples} samples"
-        raise FaultError("bad_data", message, "give one whole number a sample")
+    try:
+        if labels is not None:
+            tasks.check(task, labels, samples)
+    except ValueError as error:
+        what, _, form = str(error).partition("; ")
+        raise FaultError("bad_data", f"{name}: {prefix}labels {what}", form) from None
     return labels
 
 

@@ -49,6 +49,8 @@ MEASURES = {
     },
     "throughput_per_s": Measure("throughput_per_s", lower_is_better=False),
     "accuracy": Measure("accuracy", lower_is_better=False, high=1),
+    **{metric: Measure(metric, lower_is_better=False, high=1) for metric in ("map50", "roc_auc", "sequence_accuracy", "score")},
+    **{metric: Measure(metric, high=1) for metric in ("eer", "error_rate")},
     "accuracy_change_pp": Measure("accuracy_change_pp", lower_is_better=False, low=-100, high=100),
     "accuracy_drop_pp": Measure("accuracy_change_pp", sign=-1, low=-100, high=100),
     "drift_sqnr_db": Measure("drift_sqnr_db", lower_is_better=False, low=float("-inf")),

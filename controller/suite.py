@@ -45,8 +45,13 @@ def _check_suffix(path: Path, info: ValidationInfo) -> Path:
     return path
 
 
+def _task(value: Any, info: ValidationInfo) -> Any:
+    """Of a python: metric the file as an absolute path, as of a source."""
+    return str(_source(value, info)) if isinstance(value, str) and _CODE.fullmatch(value) else value
+
+
 def _check_task(text: str) -> str:
-    if text not in TASKS and not _CODE.fullmatch(text):
+    if text not in TASKS and not _RESOLVED.fullmatch(text):
         raise ValueError(f"no task is called {quoted(text)}; {strict.nearest(text, (*TASKS, 'python:module:function'))}")
     return text
 
@@ -97,7 +102,9 @@ class Model(Record):
     data: Annotated[FilePath, AfterValidator(_check_suffix)] | None = None
     """An .npz file: arrays named after the inputs plus `labels`, prefixed eval_, calib_ or train_."""
     inputs: Mapping[str, InputSpec] = Field(default_factory=dict[str, InputSpec])
-    task: Annotated[str, AfterValidator(_check_task), WithJsonSchema({"anyOf": [{"enum": list(TASKS)}, {"type": "string"}]})] = "none"
+    task: Annotated[
+        str, BeforeValidator(_task), AfterValidator(_check_task), WithJsonSchema({"anyOf": [{"enum": list(TASKS)}, {"type": "string"}]})
+    ] = "none"
     """What its outputs mean: classification, detection, embedding, anomaly, sequence, none (drift only) or python:module:function."""
 
     @property

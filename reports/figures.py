@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from reports.metrics import COLD_START_PARTS, DRIFTS, PERCENTILES, RUNTIME_PERCENTILES
+from reports.metrics import BESIDE_QUALITIES, COLD_START_PARTS, DRIFTS, PERCENTILES, QUALITIES, RUNTIME_PERCENTILES
 from reports.records import CellRecord, LaunchRecord
 from reports.statistics import (
     Interval,
@@ -15,6 +15,7 @@ from reports.statistics import (
     paired_change,
     percentiles,
     proportion_interval,
+    resampled_interval,
     smallest_sample,
 )
 
@@ -22,7 +23,13 @@ REFERENCE = "fp32"
 _FASTEST_USB_MBPS = 1e6
 DISAGREE = "the pooled value lies outside the interval of its launches: they disagree"
 
-Correct = NDArray[np.float64]
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How well a cell does its task: 0 or 1 a sample for `accuracy`, else the metric's value and those of its bootstrap draws."""
+
+    metric: str
+    values: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +56,12 @@ def counted(record: CellRecord) -> tuple[LaunchRecord, ...]:
     return valid or tuple(launch for launch in record.launches if launch.status in ("unsteady", "throttled"))
 
 
-def correct_of(record: CellRecord) -> Correct | None:
-    """Which evaluation samples were answered right, 0 or 1 each, from the first launch that was evaluated, steady or not."""
-    return next((launch.values["correct"] for launch in _with(_measured(record), "correct")), None)
+def quality_of(record: CellRecord) -> Quality | None:
+    """From the first launch that was evaluated, steady or not."""
+    for raw, metric in {"correct": "accuracy", **dict(zip(QUALITIES, QUALITIES, strict=True))}.items():
+        for launch in _with(_measured(record), raw):
+            return Quality(metric, launch.values[raw])
+    return None
 
 
 def _measured(record: CellRecord) -> list[LaunchRecord]:
@@ -69,8 +79,8 @@ def usb_mbps(record: CellRecord) -> float | None:
     return min((float(speed) for speed in told if isinstance(speed, int | float) and 1 < speed < _FASTEST_USB_MBPS), default=None)
 
 
-def figures(record: CellRecord, reference: Correct | None) -> Iterator[Figure]:
-    """All figures that a cell's launches give; `reference` is `correct_of` the uncompressed model on the same device and backend."""
+def figures(record: CellRecord, reference: Quality | None) -> Iterator[Figure]:
+    """All figures that a cell's launches give; `reference` is `quality_of` the uncompressed model on the same device and backend."""
     launches = counted(record)
     yield from _latencies("latency_s", PERCENTILES, launches)
     yield from _latencies("runtime_s", RUNTIME_PERCENTILES, launches)
@@ -80,8 +90,8 @@ def figures(record: CellRecord, reference: Correct | None) -> Iterator[Figure]:
         yield Figure("size_bytes", float(record.size_bytes), n=1)
     yield from _cold_start(launches)
     yield from _accuracy(record, reference)
-    for metric in DRIFTS:
-        yield from _drift(metric, _measured(record))
+    for metric in (*BESIDE_QUALITIES, *DRIFTS):
+        yield from _first_value(metric, _measured(record))
 
 
 def _latencies(source: str, quantiles: Mapping[str, float], counted: Sequence[LaunchRecord]) -> Iterator[Figure]:
@@ -143,25 +153,37 @@ def _single(launch: LaunchRecord, metric: str) -> float:
     return float(launch.values[metric][0])
 
 
-def _accuracy(record: CellRecord, reference: Correct | None) -> Iterator[Figure]:
-    correct = correct_of(record)
-    if correct is None:
+def _accuracy(record: CellRecord, reference: Quality | None) -> Iterator[Figure]:
+    quality = quality_of(record)
+    if quality is None:
         return
-    n = len(correct)
-    right = int(np.count_nonzero(correct))
-    yield Figure("accuracy", right / n, proportion_interval(right, n), n)
+    values, n = quality.values, len(quality.values)
+    if quality.metric == "accuracy":
+        right = int(np.count_nonzero(values))
+        yield Figure("accuracy", right / n, proportion_interval(right, n), n)
+    else:
+        yield Figure(quality.metric, float(values[0]), resampled_interval(values[1:]), 1)
     if record.cell.variant == REFERENCE:
         yield Figure("accuracy_change_pp", 0.0, n=n, reason="reference", message="the uncompressed model that the others are compared with")
-    elif reference is None or len(reference) != n:
+    elif reference is None or reference.metric != quality.metric or len(reference.values) != n:
         message = f"no {REFERENCE} result over the same samples on this device and backend"
         yield Figure("accuracy_change_pp", None, n=n, reason="no reference", message=message)
     else:
-        change, interval = paired_change(reference, correct)
-        yield Figure("accuracy_change_pp", 100 * change, Interval(100 * interval.low, 100 * interval.high), n)
+        yield _change(quality, reference)
 
 
-def _drift(metric: str, launches: Sequence[LaunchRecord]) -> Iterator[Figure]:
-    """The first evaluated launch's drift: the same samples again say nothing new."""
+def _change(quality: Quality, reference: Quality) -> Figure:
+    if quality.metric == "accuracy":
+        change, interval = paired_change(reference.values, quality.values)
+    else:
+        changes = quality.values - reference.values
+        change, interval = float(changes[0]), resampled_interval(changes[1:])
+    n = len(quality.values) if quality.metric == "accuracy" else 1
+    return Figure("accuracy_change_pp", 100 * change, interval and Interval(100 * interval.low, 100 * interval.high), n)
+
+
+def _first_value(metric: str, launches: Sequence[LaunchRecord]) -> Iterator[Figure]:
+    """The first evaluated launch's: the same samples again say nothing new."""
     values = [_single(launch, metric) for launch in _with(launches, metric)]
     if values:
         yield Figure(metric, values[0], n=1)

@@ -36,6 +36,10 @@ DRIFTS = ("drift_sqnr_db", "drift_cosine", "drift_max_abs")
 
 ON_ACCELERATOR = ("accelerator_operation_share", "accelerator_time_share")
 
+QUALITIES = ("map50", "roc_auc", "sequence_accuracy", "score")
+
+BESIDE_QUALITIES = ("eer", "error_rate")
+
 METRICS = {
     "latency_p50_s": Metric("s", "p50 latency", "time", "lower"),
     "latency_p90_s": Metric("s", "p90 latency", "time", "lower"),
@@ -77,6 +81,12 @@ METRICS = {
     "accelerator_operation_share": Metric("1", "operations on the accelerator", "share", "higher"),
     "accelerator_time_share": Metric("1", "time on the accelerator", "share", "higher"),
     "accuracy": Metric("1", "accuracy", "share", "higher"),
+    "map50": Metric("1", "mAP@0.5", "share", "higher"),
+    "roc_auc": Metric("1", "ROC-AUC", "share", "higher"),
+    "eer": Metric("1", "equal error rate", "share", "lower"),
+    "sequence_accuracy": Metric("1", "1 - error rate", "share", "higher"),
+    "error_rate": Metric("1", "error rate", "share", "lower"),
+    "score": Metric("1", "own score", "share", "higher"),
     "accuracy_change_pp": Metric("pp", "accuracy change", "points", "higher"),
     "drift_sqnr_db": Metric("dB", "SQNR", "decibel", "higher"),
     "drift_cosine": Metric("1", "cosine similarity", "cosine", "higher"),
@@ -195,9 +205,16 @@ GLOSSARY = (
     ),
     ("accuracy", "Share of the evaluation samples answered right on the device; the interval is Wilson's."),
     (
+        "mAP@0.5, ROC-AUC, error rate",
+        "The metric of a task that is no classification. Detection: mean average precision at IoU 0.5. Embedding: the area under the ROC "
+        "curve of the cosine similarity of pairs; anomaly: of the score or the reconstruction error; beside both the equal error rate. "
+        "Sequence: edits per symbol of CTC's best path. The interval is of 200 bootstrap draws of the samples.",
+    ),
+    (
         "accuracy change",
-        "Same samples, same device and backend, against the uncompressed reference fp32, in percentage points; the interval is the "
-        "paired one of Bonett and Price (2012), which like McNemar's test rests on the samples that changed sides.",
+        "Of the task's metric: same samples, same device and backend, against the uncompressed reference fp32, in percentage points. Of an "
+        "accuracy the interval is the paired one of Bonett and Price (2012), which like McNemar's test rests on the samples that changed "
+        "sides; of others the bootstrap's, the same draws on both sides.",
     ),
     (
         "output drift",

@@ -18,7 +18,9 @@ class LaunchRecord:
     samples_per_query (multi_stream and offline), server_rate_per_s (0 where none keeps the bound),
     peak_memory_bytes, accelerator memory where known,
     cold_start_process_s, cold_start_import_s, cold_start_load_s, cold_start_first_inference_s (one value each),
-    correct (0 or 1 per evaluation sample, in the data file's order), drift_sqnr_db, drift_cosine, drift_max_abs (one value each).
+    correct (0 or 1 per evaluation sample, in the data file's order), or a metric of QUALITIES (its value, then those of the same
+    bootstrap draws of samples for every cell) with eer and error_rate beside it (one value),
+    drift_sqnr_db, drift_cosine, drift_max_abs (one value each).
     """
 
     id: str

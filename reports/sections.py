@@ -7,7 +7,7 @@ from agent.power import METER
 from reports import text
 from reports.charts import Chart
 from reports.labels import device_name, ordered_cells
-from reports.metrics import COLD_START_PARTS, DRIFTS, ENERGIES, MEMORIES, ON_ACCELERATOR, PERCENTILES, POWERS
+from reports.metrics import BESIDE_QUALITIES, COLD_START_PARTS, DRIFTS, ENERGIES, MEMORIES, ON_ACCELERATOR, PERCENTILES, POWERS, QUALITIES
 from reports.operations import Profile, Timed, profile_of, share_of
 from reports.records import LaunchRecord, RunRecord
 from reports.table import Row
@@ -16,7 +16,7 @@ from reports.verdict import Finding, Standing
 _LEADERS = 5
 _SLOWEST = 12
 _ASKED = "energy_gross_j"  # the row that every cell with a power sensor has, a refusal where there is no energy
-_FACTS = ("accuracy", "size_bytes", "peak_memory_bytes", "cold_start_s", "throughput_per_s")
+_FACTS = ("accuracy", *QUALITIES, "size_bytes", "peak_memory_bytes", "cold_start_s", "throughput_per_s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,8 @@ def measured(table: Sequence[Row], charts: Mapping[str, Chart], rate_per_s: floa
     memory = _memory(cells)
     start = ("cold_start_s", *COLD_START_PARTS)
     cold = _block("Cold start", "Cold start and its parts", start, charts.get("cold-start"), cells)
-    right = _block("", "Accuracy and drift", ("accuracy", "accuracy_change_pp", *DRIFTS), charts.get("accuracy"), cells)
+    qualities = tuple(one for one in (*QUALITIES, *BESIDE_QUALITIES) if any(one in cell.rows for cell in cells))
+    right = _block("", "Accuracy and drift", ("accuracy", *qualities, "accuracy_change_pp", *DRIFTS), charts.get("accuracy"), cells)
     parts = (
         _part(
             "latency", "Latency", "p50, p90 and p99 of one inference, p90 in figures. Wide bars are 95 % intervals.", (latencies,), cells

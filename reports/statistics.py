@@ -122,6 +122,17 @@ def paired_change(reference: NDArray[np.float64], variant: NDArray[np.float64]) 
     return (gained - lost) / n, Interval(max(-1.0, up - down - half), min(1.0, up - down + half))
 
 
+def resampled_interval(values: NDArray[np.float64]) -> Interval | None:
+    """The interval that holds 95 % of a statistic's values over bootstrap draws; None without draws.
+
+    Source: Efron, Bootstrap Methods: Another Look at the Jackknife (1979), the percentile method.
+    """
+    if not len(values):
+        return None
+    low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Interval(float(low), float(high))
+
+
 def _welch(first: float, count_first: int, second: float, count_second: int) -> tuple[float, float]:
     """(standard error, degrees of freedom) of a difference of means whose squared standard errors are `first` and `second`."""
     if first + second == 0:

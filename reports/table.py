@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from agent.schema import Cell, Fault
 from reports import text
 from reports.energy_figures import energy_figures
-from reports.figures import REFERENCE, Correct, Figure, correct_of, figures, usb_mbps
+from reports.figures import REFERENCE, Figure, Quality, figures, quality_of, usb_mbps
 from reports.memory_figures import memory_figures
 from reports.metrics import METRICS, headline
 from reports.operations import operation_figures
@@ -79,7 +79,7 @@ class Row:
 
 def rows(run: RunRecord) -> list[Row]:
     """The table of a run, cells in the run's order, at least one row each."""
-    references = {_sample_key(record): correct_of(record) for record in run.cells if record.cell.variant == REFERENCE}
+    references = {_sample_key(record): quality_of(record) for record in run.cells if record.cell.variant == REFERENCE}
     return [row for record in run.cells for row in _cell_rows(run, record, references.get(_sample_key(record)))]
 
 
@@ -128,7 +128,7 @@ def to_json(table: Sequence[Row], run: RunRecord) -> dict[str, object]:
     }
 
 
-def _cell_rows(run: RunRecord, record: CellRecord, reference: Correct | None) -> Iterator[Row]:
+def _cell_rows(run: RunRecord, record: CellRecord, reference: Quality | None) -> Iterator[Row]:
     own = workload_figures(record, strict=run.profile == "strict")
     found = [
         _refused(figure)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from agent.schema import FaultError
-from compress.verify import SQNR_LIMIT_DB, accuracy, drift, verify
+from compress.tasks import score
+from compress.verify import SQNR_LIMIT_DB, drift, verify
 
 
 def test_drift_is_the_definition_of_method_md():
@@ -46,7 +47,7 @@ def test_what_is_not_a_number_is_a_verification_fault(value, broken):
 def test_accuracy_takes_any_output_with_samples_first():
     """Logits of shape [samples, 1, 1, classes] count like [samples, classes]."""
     logits = np.array([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]])
-    assert accuracy(logits.reshape(4, 1, 1, 2), np.array([1, 0, 0, 0], np.uint8)) == 0.75
+    assert score("classification", logits.reshape(4, 1, 1, 2), np.array([1, 0, 0, 0], np.uint8)).value == 0.75
 
 
 def test_garbage_is_refused_without_labels_and_with_labels_that_show_it():

@@ -20,6 +20,7 @@ from agent.schema import Fault, FaultError, SchemaError, decode, fingerprint, lo
 from compress import cache, provenance
 from compress.recipes import Step
 from compress.records import Data, Samples, TorchSource
+from compress.tasks import digest as task_digest
 
 OPSET = 13
 MODEL = "model.onnx"
@@ -59,7 +60,13 @@ def exported(source: TorchSource, data: Data, folder: Path) -> Path:
 def trained(source: TorchSource, steps: Sequence[Step], data: Data, folder: Path) -> Trained:
     """What the steps make of the module, made once below `folder` whatever format comes of it; raises FaultError as `run`."""
     parts = [data.train, data.held_out, Samples(data.calib_feeds or data.eval_feeds, None)]
-    record = [digest(source), [asdict(step) for step in steps], data.task, *map(samples_digest, parts), provenance.code_digest()]
+    record = [
+        digest(source),
+        [asdict(step) for step in steps],
+        task_digest(data.task),
+        *map(samples_digest, parts),
+        provenance.code_digest(),
+    ]
     kept = folder / "trained" / fingerprint([*record, provenance.tools("torch")])
 
     def make(partial: Path) -> None:

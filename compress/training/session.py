@@ -76,8 +76,12 @@ class Session:
         return dict(zip(self._names, self.calibration.take(torch.arange(1)).inputs, strict=True))
 
     def loss(self, outputs: Tensor, batch: Split) -> Tensor:
-        """The task's loss, a scalar; where there are no labels, how far the outputs are from the teacher's."""
-        return self.task.loss(outputs, batch, self.teacher)
+        """The task's loss, a scalar; where there are no labels, how far the outputs are from the teacher's.
+
+        A model's file that defines `loss(outputs, labels)` is trained by that.
+        """
+        own = getattr(self.code, "loss", None)
+        return self.task.loss(outputs, batch, self.teacher) if own is None or batch.labels is None else own(outputs, batch.labels)
 
     @torch.inference_mode()
     def score(self, model: nn.Module, split: Split | None = None) -> float:

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor, nn
 
+from compress import tasks as metrics
+from compress import transcripts
+
 if TYPE_CHECKING:
     from compress.training.session import Split
 
@@ -54,7 +57,59 @@ class Imitation:
         return drift(reference().numpy(), outputs.numpy()).sqnr_db
 
 
+class Measured(Imitation):
+    """The task's metric of `compress.tasks`, and a loss that goes with it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def loss(self, outputs: Tensor, batch: "Split", teacher: nn.Module) -> Tensor:
+        """By the task's loss of LOSSES; where it has none, as far from the float model's outputs as can be told."""
+        wanted = LOSSES.get(self.name)
+        return wanted(outputs, batch) if wanted else super().loss(outputs, batch, teacher)
+
+    def score(self, outputs: Tensor, split: "Split", reference: Callable[[], Tensor]) -> float:
+        """The metric, 0 to 1; by how little a reconstruction is wrong (negative) where no sample is labelled an anomaly."""
+        if split.labels is None or (self.name == "anomaly" and not split.labels.any()):
+            return -float(self.loss(outputs, split, nn.Identity()))
+        return metrics.score(self.name, outputs.numpy(), split.labels.numpy(), split.inputs[0].numpy()).value
+
+
+def _reconstruction(outputs: Tensor, batch: "Split") -> Tensor:
+    """The mean squared difference from the input."""
+    return nn.functional.mse_loss(outputs, batch.inputs[0].reshape(outputs.shape))
+
+
+def _identities(outputs: Tensor, batch: "Split") -> Tensor:
+    """Each sample's others of its identity against all others, by cosine similarity at temperature 0.1.
+
+    Source: Khosla et al., Supervised Contrastive Learning (2020).
+    """
+    assert batch.labels is not None  # noqa: S101 - `get` saw to it
+    vectors = nn.functional.normalize(outputs.reshape(len(outputs), -1))
+    itself = torch.eye(len(vectors), dtype=torch.bool)
+    logits = (vectors @ vectors.T / TEMPERATURE).masked_fill(itself, float("-inf"))
+    same = (batch.labels[:, None] == batch.labels[None]) & ~itself
+    chances = nn.functional.log_softmax(logits, dim=1).masked_fill(~same, 0)
+    return -(chances.sum(1) / same.sum(1).clamp(min=1))[same.any(1)].sum() / max(1, int(same.any(1).sum()))
+
+
+def _transcript(outputs: Tensor, batch: "Split") -> Tensor:
+    """Connectionist temporal classification (Graves et al., 2006), blank 0."""
+    assert batch.labels is not None  # noqa: S101 - `get` saw to it
+    lengths = (batch.labels >= 0).sum(1)
+    steps = torch.full((len(outputs),), outputs.shape[1])
+    chances = nn.functional.log_softmax(outputs, dim=2).transpose(0, 1)
+    return nn.functional.ctc_loss(chances, batch.labels.clamp(min=0).long(), steps, lengths, blank=transcripts.BLANK, zero_infinity=True)
+
+
+TEMPERATURE = 0.1
+LOSSES = {"anomaly": _reconstruction, "embedding": _identities, "sequence": _transcript}
+"""Detection has none that fits every head: the model's file defines `loss(outputs, labels)`, see Session.loss."""
+
+
 def get(name: str, train: "Split | None") -> Task:
     """The task of that name; without labels to learn from it is to imitate the float model."""
-    labelled = train is not None and train.labels is not None
-    return Classification() if labelled and name in ("none", "classification") else Imitation()
+    if train is None or (train.labels is None and name != "anomaly"):
+        return Imitation()
+    return Classification() if name in ("none", "classification") else Measured(name)
