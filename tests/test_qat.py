@@ -78,6 +78,17 @@ def test_minmax_is_derived_again(bits: int) -> None:
     )
 
 
+def test_blocks_have_scales_of_their_own() -> None:
+    """Each block of inputs, and a shorter rest, is on the grid of its largest weight; gradients pass as without blocks."""
+    weight = torch.tensor([[3.0] + [1.0] * 15 + [0.3, 0.1], [0.7] + [0.2] * 15 + [0.0, 0.0]]).requires_grad_()
+    blocked = quantisation_weights.Blocked(weight.detach(), 2, 16, quantisation_weights.MinMax)
+    found = blocked(weight)
+    torch.testing.assert_close(found.detach(), torch.tensor([[3.0] + [0.0] * 15 + [0.3, 0.0], [0.7] + [0.0] * 17]))
+    found.sum().backward()
+    assert weight.grad is not None
+    torch.testing.assert_close(weight.grad, torch.ones(2, 18))
+
+
 @pytest.mark.parametrize(("method", "bits"), [one for one in GRIDS if one[0] not in ("binary", "lsq", "dorefa", "trained-ternary")])
 def test_gradients_pass_straight_through(method: str, bits: int) -> None:
     """What rounds by a scale that is computed hands the gradient on as it is."""
@@ -287,6 +298,7 @@ def test_first_and_last_layer_keep_eight_bits() -> None:
         ({"weight_bits": 2, "activation_bits": 6, "weight_method": "ternary", "activation_method": "pact"}, 0.8),
         ({"weight_bits": 1, "activation_bits": 32, "weight_method": "loss-aware"}, 0.75),
         ({"weight_bits": 1, "activation_bits": 8, "activation_method": "percentile"}, 0.75),
+        ({"weight_bits": 4, "activation_bits": 6, "alpha": 0.5}, 0.9),
     ],
 )
 def test_lenet_trains(params: dict[str, object], least: float) -> None:
@@ -355,6 +367,7 @@ def test_nothing_to_quantise() -> None:
         ({"weight_bits": 2, "weight_method": "binary"}, "binary is for weight_bits 1, not 2"),
         ({"weight_bits": 1, "weight_method": "lsq"}, "lsq is for weight_bits 2, 3, 4, 6, 8, not 1"),
         ({"fold_batch_norm": "after"}, "granularity channel"),
+        ({"weight_bits": 2, "weight_method": "loss-aware", "granularity": "block"}, "no scales per block"),
     ],
 )
 def test_grids_that_there_are_not(params: dict[str, object], message: str) -> None:

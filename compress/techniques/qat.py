@@ -34,16 +34,22 @@ class QatParams(Params):
     first_last_bits: Literal[2, 4, 8] | None = None
     """Of the first and the last layer that run; None: 8 where weights or activations have fewer than 4 bits, else as the others."""
     weight_method: Literal["auto", "minmax", "lsq", "dorefa", "binary", "ternary", "trained-ternary", "loss-aware"] = "auto"
-    """auto: minmax from 6 bits on, which post-training quantisers derive again; lsq below; binary for 1 bit."""
+    """auto: minmax from 6 bits on; lsq below, better trained, but only minmax grids are found again by what stores them; binary for 1 bit."""
     activation_method: Literal["auto", "minmax", "percentile", "lsq", "pact"] = "auto"
     """auto: minmax from 6 bits on, lsq below."""
-    granularity: Literal["auto", "channel", "tensor"] = "auto"
-    """What a scale of weights covers; auto: a channel of a convolution, and the whole of any other layer, as int8 TFLite has it."""
+    granularity: Literal["auto", "channel", "tensor", "block"] = "auto"
+    """What a scale of weights covers; auto: a channel of a convolution, and the whole of any other layer, as int8 TFLite has it; block: a
+    channel of a convolution, and so many inputs of an output of any other layer, as int4 ONNX has it."""
+    block: Annotated[int, Field(ge=16, le=1024)] = 32
     symmetric_activations: bool = False
     percentile: Annotated[float, Field(ge=90, lt=100)] = 99.9
     """Of activation_method percentile: the share of values that the range has at each end, in percent."""
     fold_batch_norm: Literal["before", "after"] = "before"
     """When BatchNorm is merged into the layer before it; after: it trains too, and scales per channel take its factors up."""
+    alpha: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """The weight of the float model's softened class probabilities, which are learned from too; the rest is the task's own loss. Mishra,
+    Marr, "Apprentice: Using Knowledge Distillation Techniques To Improve Low-Precision Network Accuracy", 2018."""
+    temperature: Annotated[float, Field(ge=1, le=100)] = 4.0
     epochs: Epochs = 3
     learning_rate: LearningRate = 1e-3
 
@@ -51,13 +57,12 @@ class QatParams(Params):
     def _check(self) -> Self:
         fitting = FITTING[self.weight_method]
         if self.weight_bits not in fitting:
-            raise ValueError(
-                f"weight_method {self.weight_method} is for weight_bits {', '.join(map(str, fitting))}, not {self.weight_bits}"
-            )
-        if self.fold_batch_norm == "after" and self.granularity != "channel":
-            raise ValueError(
-                "fold_batch_norm after wants granularity channel: a factor for each channel leaves no grid of the whole tensor"
-            )
+            known = ", ".join(map(str, fitting))
+            raise ValueError(f"weight_method {self.weight_method} is for weight_bits {known}, not {self.weight_bits}")
+        if self.weight_method == "loss-aware" and self.granularity == "block":
+            raise ValueError("weight_method loss-aware has no scales per block")
+        if self.fold_batch_norm == "after" and self.granularity not in ("channel", "block"):
+            raise ValueError("fold_batch_norm after wants granularity channel: factors of channels leave no grid of the whole tensor")
         return self
 
 

@@ -14,6 +14,7 @@ from torch.utils.hooks import RemovableHandle
 from agent.schema import FaultError
 from compress.training import quantisation_activations as activations
 from compress.training import quantisation_weights as weights
+from compress.training.distillation import from_teacher, soft_targets
 from compress.training.loop import fit
 from compress.training.quantisation_layers import Layer, executed, fold_batch_norm
 from compress.training.session import EVALUATION_BATCH, Session, Split
@@ -30,7 +31,7 @@ LOW_BITS = 4
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What a layer is quantised with; `axis` None: one scale for all its weights."""
+    """What a layer is quantised with; `axis` None: one scale for all its weights; `block`: one for so many inputs of an output, or 0."""
 
     layer: Layer
     weight_bits: int
@@ -38,6 +39,12 @@ class Choice:
     weight_method: str
     activation_method: str
     axis: int | None
+    block: int
+
+    @property
+    def granularity(self) -> str:
+        """What a scale covers."""
+        return "block" if self.block else "tensor" if self.axis is None else "channel"
 
 
 def train(model: nn.Module, params: "QatParams", session: Session) -> nn.Module:
@@ -47,7 +54,8 @@ def train(model: nn.Module, params: "QatParams", session: Session) -> nn.Module:
         _tell_folded(fold_batch_norm(model, example), session)
     chosen = choices(executed(model, example), params)
     hooks = prepare(model, chosen, session.calibration, params)
-    scores = fit(model, session, params.epochs, params.learning_rate)
+    loss = from_teacher(session, session.teacher, soft_targets(params.temperature), params.alpha) if params.alpha else None
+    scores = fit(model, session, params.epochs, params.learning_rate, loss=loss)
     finish(chosen, hooks, keep_activations=params.activation_bits < ENDS_BITS)
     if params.fold_batch_norm == "after":
         _tell_folded(fold_batch_norm(model, example), session)
@@ -74,7 +82,8 @@ def _choice(layer: Layer, params: "QatParams", ends: int) -> Choice:
     own_method = params.activation_method == "auto"
     activation_method = ("lsq" if activation_bits <= LOW_BITS else "minmax") if own_method else params.activation_method
     per_tensor = params.granularity == "tensor" or (params.granularity == "auto" and layer.is_matrix)
-    return Choice(layer, weight_bits, activation_bits, weight_method, activation_method, None if per_tensor else layer.axis)
+    block = params.block if params.granularity == "block" and layer.is_matrix else 0
+    return Choice(layer, weight_bits, activation_bits, weight_method, activation_method, None if per_tensor else layer.axis, block)
 
 
 def _weight_method(bits: int) -> str:
@@ -108,7 +117,9 @@ def prepare(model: nn.Module, chosen: Sequence[Choice], calibration: Split, para
 
 def _parametrise(one: Choice, name: str) -> list[RemovableHandle]:
     weight: Any = getattr(one.layer.module, name)
-    quantiser = weights.METHODS[one.weight_method](weight, one.weight_bits, one.axis)
+    method = weights.METHODS[one.weight_method]
+    blocked = weights.Blocked(weight, one.weight_bits, one.block, method) if one.block else None
+    quantiser = blocked or method(weight, one.weight_bits, one.axis)
     parametrize.register_parametrization(one.layer.module, name, quantiser)
     if not isinstance(quantiser, weights.LossAware):
         return []
@@ -168,8 +179,7 @@ def _tell_folded(names: Sequence[str], session: Session) -> None:
 
 def _told(one: Choice) -> dict[str, object]:
     """For the manifest."""
-    granularity = "tensor" if one.axis is None else "channel"
-    told: dict[str, object] = {"weight_bits": one.weight_bits, "weights": one.weight_method, "granularity": granularity}
+    told: dict[str, object] = {"weight_bits": one.weight_bits, "weights": one.weight_method, "granularity": one.granularity}
     return (
         told
         if one.activation_bits == FLOAT_BITS

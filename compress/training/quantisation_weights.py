@@ -180,6 +180,24 @@ class LossAware(WeightQuantiser):
         return straight_through(value, weight)
 
 
+class Blocked(nn.Module):
+    """Another quantiser over blocks of a matrix's inputs: each block of each output has a scale; the last one may be shorter."""
+
+    def __init__(self, weight: Tensor, bits: int, block: int, method: "type[WeightQuantiser]") -> None:
+        super().__init__()
+        self.block = block
+        self.inner = method(self.rows(weight), bits, 0)
+
+    def rows(self, weight: Tensor) -> Tensor:
+        """The blocks, [outputs * blocks, block], filled up with zeros."""
+        missing = -weight.shape[1] % self.block
+        return nn.functional.pad(weight, (0, missing)).reshape(-1, self.block)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """The weights on the grids of their blocks."""
+        return self.inner(self.rows(weight)).reshape(len(weight), -1)[:, : weight.shape[1]]
+
+
 def project(weight: Tensor, curvature: Tensor, bits: int, covered: list[int]) -> Tensor:
     """scale * integers that make sum(curvature * (weight - scale * integers) ** 2) small over the axes `covered`.
 
