@@ -290,7 +290,7 @@ def test_factorised_and_trained(conv: str, tmp_path: Path) -> None:
         model, LowRankParams.model_validate({"rank": {"conv2": 8, "fc1": 10}, "conv": conv, "weighting": "none", "epochs": 1}), here
     )
     told = here.told["step"]
-    assert told["held_out"][-1] > told["after"]["score"]
+    assert told["held_out"][-1] > told["untrained"]
     assert told["ranks"]["conv2"]["kind"] == {"channel": "svd"}.get(conv, conv)
     path = tmp_path / "model.onnx"
     to_onnx(thin, here.example(), path)
@@ -325,3 +325,12 @@ def test_exchanged_at_the_root() -> None:
     """A module that is itself the layer becomes its replacement."""
     replacement = nn.Identity()
     assert exchanged(nn.Linear(2, 2), {"": replacement}) is replacement
+
+
+def test_training_that_costs_more_than_it_gains_is_left_out() -> None:
+    """With a learning rate that ruins the network the factors stay as they were, and a note says so."""
+    here = session(lenet())
+    factorised(lenet(), LowRankParams(rank={"fc1": 20}, epochs=1, learning_rate=1.0), here)
+    told = here.told["step"]
+    assert told["held_out"][0] < told["untrained"] == told["after"]["score"]
+    assert any("gained nothing" in note for note in here.notes)

@@ -14,14 +14,14 @@ from compress.techniques.compact import CompactParams, TaughtParams
 from compress.training import cost
 from compress.training.distillation import from_teacher, soft_targets
 from compress.training.factors import fill, window
-from compress.training.loop import fit
+from compress.training.loop import regain
 from compress.training.session import Loss, Session
 from compress.training.surgery import exchanged, own_layers
 
 
 def compacted(model: nn.Module, params: CompactParams, session: Session) -> nn.Module:
     """The module with compact convolutions, taught by the float model; raises FaultError `unsupported_op` where none is smaller."""
-    before = figures(model, session)
+    before = cost.figures(model, session)
 
     def smaller(layer: nn.Conv2d) -> nn.Module | None:
         fits = params.kind == "separable" or all(spread % 2 == 0 for spread in _spreads(layer))
@@ -33,9 +33,9 @@ def compacted(model: nn.Module, params: CompactParams, session: Session) -> nn.M
     if not layers:
         raise none_fits(f"no convolution would have fewer parameters as {params.kind}")
     model = exchanged(model, layers)
-    after = figures(model, session)
-    scores = fit(model, session, params.epochs, params.learning_rate, loss=taught(params, session))
-    session.tell(layers=sorted(layers), before=before, after=after, held_out=scores)
+    session.tell(layers=sorted(layers), before=before, untrained=session.score(model))
+    scores = regain(model, session, params.epochs, params.learning_rate, loss=taught(params, session))
+    session.tell(after=cost.figures(model, session), held_out=scores)
     return model
 
 
@@ -99,11 +99,6 @@ def none_fits(message: str) -> FaultError:
 def taught(params: TaughtParams, session: Session) -> Loss:
     """The float model's softened probabilities and the task's loss."""
     return from_teacher(session, session.teacher, soft_targets(params.temperature), params.alpha)
-
-
-def figures(model: nn.Module, session: Session) -> dict[str, float]:
-    """Parameters, multiply-accumulates and held-out score."""
-    return {"parameters": cost.parameters(model), "macs": cost.macs(model, session), "score": session.score(model)}
 
 
 def _is_wide(layer: nn.Conv2d) -> bool:

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from compress.techniques.compact import CondenseParams
-from compress.training.compact import convolutions, figures, none_fits, taught
+from compress.training import cost
+from compress.training.compact import convolutions, none_fits, taught
 from compress.training.factors import fill
 from compress.training.loop import fit
 from compress.training.session import Session, Split
@@ -73,7 +74,7 @@ class Channels(nn.Module):
 
 def condensed(model: nn.Module, params: CondenseParams, session: Session) -> nn.Module:
     """The module with condensed convolutions; raises FaultError `unsupported_op` where none divides into the groups."""
-    before = figures(model, session)
+    before = cost.figures(model, session)
     layers = {
         name: LearnedGroups(layer, params.groups, params.factor)
         for name, layer in convolutions(model, params.layers, whole=lambda one: _divides(one, params)).items()
@@ -94,7 +95,7 @@ def condensed(model: nn.Module, params: CondenseParams, session: Session) -> nn.
             one.stage()
     model = exchanged(model, {name: one.condensed() for name, one in layers.items()})
     scores.append(fit(model, session, max(1, params.epochs // 2), params.learning_rate, loss=plain))
-    session.tell(layers=sorted(layers), before=before, after=figures(model, session), held_out=scores)
+    session.tell(layers=sorted(layers), before=before, after=cost.figures(model, session), held_out=scores)
     return model
 
 

@@ -35,6 +35,11 @@ def macs(model: nn.Module, session: Session) -> int:
     return sum(counts)
 
 
+def figures(model: nn.Module, session: Session) -> dict[str, float]:
+    """Parameters, multiply-accumulates and held-out score, to tell."""
+    return {"parameters": parameters(model), "macs": macs(model, session), "score": session.score(model)}
+
+
 def _dense(layer: Any, _inputs: Tensor, outputs: Tensor) -> int:
     return outputs.numel() * prod(layer.weight.shape[1:])
 

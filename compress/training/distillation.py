@@ -135,18 +135,19 @@ def mutual(session: Session, far: Measure, alpha: float) -> Loss:
 
 def distilled(model: nn.Module, params: DistillParams, session: Session) -> nn.Module:
     """A student of the module, taught as `params.mode` says; tells its scores, and on `compare` those of the same one taught by labels."""
-    before = {"parameters": cost.parameters(model), "macs": cost.macs(model, session), "score": session.score(session.teacher)}
+    before = cost.figures(model, session)
     student = {"offline": _offline, "online": _online, "self": _generations}[params.mode](model, params, session)
-    score = session.score(student)
-    after = {"parameters": cost.parameters(student), "macs": cost.macs(student, session), "score": score}
+    after = cost.figures(student, session)
     session.tell(before=before, after=after)
     if params.compare:
         alone = _student(model, params, session, SEED)
         scores = fit(alone, session, params.epochs, params.learning_rate)
         best = max(scores, default=session.score(alone))
         session.tell(without_teacher=scores)
-        if score <= best:
-            session.note(f"distillation gained nothing: {score:.4f} with it, {best:.4f} for the same student without, on held-out samples")
+        if after["score"] <= best:
+            session.note(
+                f"distillation gained nothing: {after['score']:.4f} with it, {best:.4f} for the same student without, on held-out samples"
+            )
     return student
 
 

@@ -50,3 +50,13 @@ def fit(
     model.load_state_dict(best)
     model.eval()
     return scores
+
+
+def regain(model: nn.Module, session: Session, epochs: int, learning_rate: float, *, loss: Loss | None = None) -> list[float]:
+    """As `fit`, for a module that lost something; where no epoch scores as high as it did before, it stays as it was and a note says so."""
+    before, start = session.score(model), copy.deepcopy(model.state_dict())
+    scores = fit(model, session, epochs, learning_rate, loss=loss)
+    if scores and max(scores) < before:
+        model.load_state_dict(start)
+        session.note(f"{session.step}: training on gained nothing ({max(scores):.4f} after {before:.4f} on held-out samples): left out")
+    return scores

@@ -15,7 +15,7 @@ from agent.schema import FaultError
 from compress.techniques.lowrank import LowRankParams
 from compress.training import cost
 from compress.training.factors import CONVS, Candidate, Cp, Decomposition, Moments, Spatial, Svd, Tucker
-from compress.training.loop import fit
+from compress.training.loop import regain
 from compress.training.recurrent import KINDS, InputSvd, LoopSvd, Stacked
 from compress.training.session import Session, outputs
 from compress.training.surgery import exchanged, own_layers
@@ -35,7 +35,7 @@ Table = Mapping[str, list[Candidate]]
 
 def factorised(model: nn.Module, params: LowRankParams, session: Session) -> nn.Module:
     """The module with layers factorised as `params` say, trained on; raises FaultError `unsupported_op` where no layer gains."""
-    before = {"parameters": cost.parameters(model), "macs": cost.macs(model, session), "score": session.score(model)}
+    before = cost.figures(model, session)
     model = _unstacked(model)
     layers = decompositions(model, params, session)
     chosen = _ranks(model, layers, params, session)
@@ -44,14 +44,14 @@ def factorised(model: nn.Module, params: LowRankParams, session: Session) -> nn.
             "unsupported_op", "no layer has fewer parameters as a product of smaller ones", "ask for a larger ratio", "compress"
         )
     model = exchanged(model, {name: layers[name].build(ranks) for name, ranks in chosen.items()})
-    after = {"parameters": cost.parameters(model), "macs": cost.macs(model, session), "score": session.score(model)}
     if any(layers[name].kind == LoopSvd.kind for name in chosen):
         session.note("recurrent layers are unrolled over the sequence: the artifact takes sequences of the example's length only")
     session.tell(
         ranks={name: {"kind": layers[name].kind, "ranks": list(ranks)} for name, ranks in chosen.items()},
         before=before,
-        after=after,
-        held_out=fit(model, session, params.epochs, params.learning_rate),
+        untrained=session.score(model),
+        held_out=regain(model, session, params.epochs, params.learning_rate),
+        after=cost.figures(model, session),
     )
     return model
 
