@@ -12,7 +12,7 @@ from torch_sources.recurrent import Recurrent
 from agent.schema import FaultError
 from compress.records import Data, Samples
 from compress.techniques import TORCH, find
-from compress.techniques.sparsify import SparsifyParams
+from compress.techniques.sparsify import TrainedSparsifyParams
 from compress.training.pruning_masks import by_scores, lamp, n_of_m
 from compress.training.pruning_weights import sparsify, weights
 
@@ -113,7 +113,7 @@ def test_obd_keeps_small_weights_that_matter() -> None:
     feeds = {"input": np.array([[10, 0.01]] * 4, np.float32)}
     both = Samples(feeds, np.array([0, 1, 0, 1]))
     here = session(model, Data(feeds, feeds, None, {}, both, both, "classification"))
-    sparsify(model, SparsifyParams(sparsity=0.5, criterion="obd", epochs=0), here)
+    sparsify(model, TrainedSparsifyParams(sparsity=0.5, criterion="obd", epochs=0), here)
     assert model[0].weight[:, 0].all()
     assert not model[0].weight[:, 1].any()
 
@@ -124,7 +124,7 @@ def test_nothing_to_set_to_zero_is_refused() -> None:
     feeds = {"input": np.zeros((4, 3), np.float32)}
     samples = Samples(feeds, np.zeros(4, np.int64))
     with pytest.raises(FaultError, match="no weight to set to zero"):
-        sparsify(model, SparsifyParams(granularity="n:m"), session(model, Data(feeds, feeds, None, {}, samples, samples)))
+        sparsify(model, TrainedSparsifyParams(granularity="n:m"), session(model, Data(feeds, feeds, None, {}, samples, samples)))
 
 
 @pytest.mark.parametrize("params", [{"granularity": "n:m", "n": 4}, {"granularity": "n:m", "sparsity": 0.6}, {"sparsity": 1.0}])

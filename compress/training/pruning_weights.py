@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from agent.schema import FaultError
-from compress.techniques.sparsify import SparsifyParams
+from compress.techniques.sparsify import TrainedSparsifyParams
 from compress.training.loop import fit
 from compress.training.pruning_criteria import informative, squared_gradients
 from compress.training.pruning_layers import Convolution
@@ -18,7 +18,7 @@ from compress.training.session import SEED, Session
 Transposed = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
-def sparsify(model: nn.Module, params: SparsifyParams, session: Session) -> nn.Module:
+def sparsify(model: nn.Module, params: TrainedSparsifyParams, session: Session) -> nn.Module:
     """The same module with zeros; tells each weight's sparsity, all zeros, held-out scores before and after training.
 
     Raises FaultError `unsupported_op` where no weight becomes zero.
@@ -56,7 +56,7 @@ def hold(targets: dict[str, nn.Parameter], masks: dict[str, Tensor]) -> None:
         targets[name].mul_(mask)
 
 
-def _masks(model: nn.Module, params: SparsifyParams, progress: float, session: Session) -> dict[str, Tensor]:
+def _masks(model: nn.Module, params: TrainedSparsifyParams, progress: float, session: Session) -> dict[str, Tensor]:
     """The masks at this share (0 to 1) of the way to the target."""
     transposed = {f"{name}.weight" for name, one in model.named_modules() if isinstance(one, Transposed)}
     scores = {name: one.transpose(0, 1) if name in transposed else one for name, one in _scores(model, params, session).items()}
@@ -68,7 +68,7 @@ def _masks(model: nn.Module, params: SparsifyParams, progress: float, session: S
     return {name: mask.transpose(0, 1) if name in transposed else mask for name, mask in masks.items()}
 
 
-def _scores(model: nn.Module, params: SparsifyParams, session: Session) -> dict[str, Tensor]:
+def _scores(model: nn.Module, params: TrainedSparsifyParams, session: Session) -> dict[str, Tensor]:
     targets = {name: one.detach() for name, one in weights(model).items()}
     if params.criterion == "random":
         generator = torch.Generator().manual_seed(SEED)
