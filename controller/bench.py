@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,6 +17,7 @@ from compress.records import Data, TorchSource
 from controller import dataset
 from controller.dataset import Dataset
 from controller.engine import Engine, Local
+from controller.inventory import Device
 from controller.laptop import cache_folder
 from controller.outputs import References
 from controller.reference import run_model
@@ -37,13 +38,17 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """Models with all that builds of them need; `faults` tells why a model cannot be had in a kind (onnx or tflite)."""
+    """Models with all that builds of them need; `faults` tells why a model cannot be had in a kind (onnx or tflite).
+
+    `devices`, by name, are those that latency targets may be measured on.
+    """
 
     datasets: Mapping[str, Dataset]
     sources: Mapping[str, Source]
     references: References
     faults: Mapping[tuple[str, str], Fault]
     context: Context
+    devices: Mapping[str, Device] = field(default_factory=dict[str, Device])
 
     def order(self, model: str, recipe: Recipe, format: str) -> Order:  # noqa: A002  (the domain's word)
         """A build that is verified with the evaluation samples."""
@@ -51,16 +56,29 @@ class Bench:
 
     def build(self, orders: Sequence[Order], engine: Engine) -> Iterator[tuple[Order, Variant | Fault]]:
         """Yield each order with its variant, or why there is none, as they come."""
-        here = [_Job(one, self.sources[one.model], self.context) for one in orders if engine.is_here or _needs_this_machine(one)]
+        here = [_Job(one, self.sources[one.model], self._context(one)) for one in orders if engine.is_here or _needs_this_machine(one)]
         for job, outcome in (engine if engine.is_here else Local()).run(_build, here) if here else ():
             yield job.order, outcome
         there = [] if engine.is_here else [_parcel(one, self.sources[one.model]) for one in orders if not _needs_this_machine(one)]
         for parcel, sent in engine.run(_build_elsewhere, there) if there else ():
             yield parcel.order, sent if isinstance(sent, Fault) else _received(sent, self.context.cache)
 
+    def _context(self, order: Order) -> Context:
+        if not any(step.target and step.target.device for step in order.recipe.steps):
+            return self.context
+        from controller import measure  # which opens SSH connections: what only builds needs none
+
+        model = measure.Model(order.model, measure.light(self.datasets[order.model]))
+        return replace(self.context, latency_ms=measure.Gauge(self.devices, model))
+
 
 def lay_out(
-    models: Mapping[str, Model], kinds: Iterable[tuple[str, str]], context: Context, data: Path, say: Callable[[str], None]
+    models: Mapping[str, Model],
+    kinds: Iterable[tuple[str, str]],
+    context: Context,
+    data: Path,
+    say: Callable[[str], None],
+    devices: Iterable[Device] = (),
 ) -> Bench:
     """The bench for these models in these kinds: (name, onnx or tflite). Their data goes to the folder `data`."""
     datasets: dict[str, Dataset] = {}
@@ -79,7 +97,7 @@ def lay_out(
         except FaultError as error:
             faults[name, kind] = error.fault
             say(f"{name} {kind}: {told(error.fault)}")
-    return Bench(datasets, sources, references, faults, context)
+    return Bench(datasets, sources, references, faults, context, {device.name: device for device in devices})
 
 
 def told(fault: Fault) -> str:

@@ -112,8 +112,8 @@ def _alone(folder: Path) -> Generator[None]:
 def _execute(request: Request, store: Store, listener: Listener, run_id: str, resume: bool, on_plan: Callable[[int], None]) -> None:
     recipes = planning.recipes_of(request.suite)
     asked = [(cell.model, cell.recipe, cell.format) for cell in request.planned if cell.fault is None]
-    keep_all, hosts = bool(request.document.get("keep_all")), request.compile_hosts
-    prepared = variants.prepare(request.suite.models, recipes, asked, cache_folder(), listener.say, hosts, keep_all=keep_all)
+    keep_all, models, hosts, devices = bool(request.document.get("keep_all")), request.suite.models, request.compile_hosts, request.devices
+    prepared = variants.prepare(models, recipes, asked, cache_folder(), listener.say, hosts, keep_all=keep_all, devices=devices)
     matrix = _matrix(request.planned, prepared)
     if resume:
         _check_same(store.load_run(run_id), request, matrix)

@@ -41,15 +41,17 @@ def prepare(
     *,
     engine: Engine | None = None,
     keep_all: bool = False,
+    devices: Sequence[Device] = (),
 ) -> Prepared:
     """Make what is asked for; `say` hears of each artifact as it is ready. `compile_hosts` may have edgetpu_compiler.
 
-    An artifact that did not shrink, or that lost more than its recipe allows, is a fault unless `keep_all`.
+    `devices` are those that latency targets may be measured on. An artifact that did not shrink, or that lost more than its recipe
+    allows, is a fault unless `keep_all`.
     """
     wanted = sorted(set(asked))
     compiler = compile_host.find(compile_hosts) if any(key[2] == "edgetpu" for key in wanted) else NO_COMPILER
     context = Context(cache / "artifacts", run_model, compiler)
-    here = bench.lay_out(models, {(key[0], kind_of(key[2])) for key in wanted}, context, cache / "data", say)
+    here = bench.lay_out(models, {(key[0], kind_of(key[2])) for key in wanted}, context, cache / "data", say, devices)
     faults = {key: here.faults[key[0], kind_of(key[2])] for key in wanted if (key[0], kind_of(key[2])) in here.faults}
     variants: dict[Key, Variant] = {}
     orders = [here.order(model, recipes[recipe], format_) for model, recipe, format_ in wanted if (model, recipe, format_) not in faults]

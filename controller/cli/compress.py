@@ -57,11 +57,14 @@ def compress(
     jobs: Jobs = 2,
     where: Where = "local",
     keep_all: KeepAll = False,
+    select: options.Select = None,
+    inventory: options.Inventory = options.INVENTORY,
     json: options.Json = False,
 ) -> int:
     """Make a model smaller or faster, and check that it still works.
 
-    Each artifact is run on the model's data and compared with the float model before it is written.
+    Each artifact is run on the model's data and compared with the float model before it is written. Latency targets of recipes are
+    measured on the devices of --select.
     """
     from controller import engine, plan, variants
     from controller.errors import ExitCode
@@ -71,7 +74,8 @@ def compress(
     suite = _suite(target, recipe, {"data": data, "tflite": tflite, "weights": weights, "task": task})
     recipes = plan.recipes_of(suite)
     asked = [(name, one, kind) for name in suite.models for one in recipes for kind in _formats(suite, name, format_)]
-    made = variants.prepare(suite.models, recipes, asked, cache_folder(), stderr_text, engine=chosen, keep_all=keep_all)
+    devices = options.devices(inventory, select) if select else []
+    made = variants.prepare(suite.models, recipes, asked, cache_folder(), stderr_text, engine=chosen, keep_all=keep_all, devices=devices)
     found = {key: made.variants[key] for key in asked if key in made.variants}
     for (name, one, kind), variant in found.items():
         _write(variant, output / name / one / kind)
