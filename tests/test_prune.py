@@ -22,6 +22,7 @@ from compress.training.loop import fit
 from compress.training.pruning import prune, recalibrate
 from compress.training.pruning_allocation import Candidates, by_score, candidates, cheapest, slopes, uniform
 from compress.training.pruning_layers import Layer, cut, layers, widths
+from compress.training.session import Split
 
 IMAGE = (torch.zeros(1, 1, 28, 28),)
 LENET_WIDTHS = {"conv1": 6, "conv2": 16, "fc1": 120, "fc2": 84, "fc3": 10}
@@ -244,6 +245,16 @@ def test_recalibration_recovers_what_wrong_statistics_cost() -> None:
     recalibrate(narrow, here.calibration)
     assert here.score(narrow) > before + 0.05
     assert not narrow.training
+
+
+def test_recalibrated_statistics_are_those_of_the_samples() -> None:
+    """Also of one sample more than fits a batch; the momentum stays; a single sample changes nothing."""
+    model = nn.Sequential(nn.BatchNorm1d(1))
+    values = torch.cat([torch.zeros(65, 1), torch.ones(64, 1)])
+    recalibrate(model, Split((values,), None))
+    assert (model[0].running_mean.item(), model[0].running_var.item(), model[0].momentum) == (0.5, 0.0, 0.1)
+    recalibrate(model, Split((values[:1],), None))
+    assert model[0].running_mean.item() == 0.5
 
 
 @pytest.mark.parametrize("params", [{"ratio": 0.5, "macs": 1000}, {"parameters": 10, "macs": 10}, {"ratio": 1.0}, {"criterion": "l3"}])

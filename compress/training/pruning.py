@@ -3,6 +3,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import copy
+import math
 from collections.abc import Callable
 
 import torch
@@ -39,16 +40,18 @@ def prune(model: nn.Module, params: PruneParams, session: Session) -> nn.Module:
 
 
 def recalibrate(model: nn.Module, split: Split) -> None:
-    """Takes the running mean and variance of every BatchNorm anew: their averages over the samples' batches; labels are not used."""
+    """Takes the running mean and variance of every BatchNorm anew: their averages over equal batches of the samples, without labels."""
     norms = [one for one in model.modules() if isinstance(one, BatchNorm) and one.track_running_stats]
-    momenta = [one.momentum for one in norms]
     model.eval()
+    if not norms or len(split) < 2:  # one sample has no variance
+        return
+    momenta = [one.momentum for one in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a plain average over the batches
         norm.train()
     with torch.no_grad():
-        for batch in split.batches(BATCH) if norms else ():
+        for batch in split.batches(math.ceil(len(split) / math.ceil(len(split) / BATCH))):
             model(*batch.inputs)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
