@@ -20,8 +20,8 @@ MAX_CHARACTERS = 400
 
 
 def refusal(recipe: Recipe) -> Fault | None:
-    """Why a recipe gives nothing that the Edge TPU computes, None for one that ends with static int8."""
-    if recipe.steps and recipe.steps[-1].technique == "int8-static":
+    """Why a recipe gives nothing that the Edge TPU computes, None for one that ends with static int8, by its own rules or not yet."""
+    if recipe.steps and recipe.steps[-1].technique in ("int8-static", "int8-edgetpu"):
         return None
     return Fault("unsupported_op", "compress", f"the Edge TPU computes in int8 only, not in {recipe.name}", "use int8")
 

@@ -9,7 +9,7 @@ from compress_models import context, images, random_data, run_model, write_onnx,
 from onnx import TensorProto, numpy_helper
 
 from agent.schema import FaultError
-from compress import pipeline, recipes, tflite_model
+from compress import edgetpu, pipeline, recipes, tflite_model
 from compress.build import Source, build
 from compress.recipes import Recipe, Step
 from compress.records import Samples
@@ -156,3 +156,16 @@ def test_accuracy_control_wants_labels(source, tmp_path):
         made(source, "openvino", tmp_path, None, "int8-accuracy-control")
     assert caught.value.fault.code == "bad_data"
     assert "held_labels" in caught.value.fault.next
+
+
+def test_accelerators_have_recipes_of_their_own_name(source, tmp_path):
+    """`edgetpu` is what `int8` becomes for that format; `tensorrt-int8` is what `int8` is for that one."""
+    ours, plain = (edgetpu.uncompiled(recipes.get(name)).steps for name in ("edgetpu", "int8"))
+    assert ours == plain
+    named, usual = (build(source, recipes.get(name), "tensorrt", random_data(), context(tmp_path)) for name in ("tensorrt-int8", "int8"))
+    assert named.artifact == usual.artifact
+
+
+def test_sixteen_bit_activations_say_which_onnxruntime_they_need(source, tmp_path):
+    """Devices may have an older one."""
+    assert any("onnxruntime 1.18" in note for note in made(source, "onnx", tmp_path, activation_bits=16).manifest["notes"])

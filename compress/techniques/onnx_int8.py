@@ -41,6 +41,7 @@ class OnnxStaticInt8(Technique[StaticInt8Params]):
         """The quantised model; inputs and outputs stay float32."""
         wide = params.activation_bits == 16
         prepared, notes = onnx_model.prepare(source, context.folder, WIDE_OPSET if wide else PER_CHANNEL_OPSET)
+        notes += ("16-bit activations need onnxruntime 1.18 or newer",) if wide else ()
         return Applied(quantise(prepared, context, **_settings(params)), notes)
 
 

@@ -53,7 +53,7 @@ class OnnxWeightOnly(Technique[OnnxWeightOnlyParams]):
             _quantise(model, layer, params)
         if params.dtype == "int4":
             model.ir_version = max(model.ir_version, IR_VERSION_INT4)
-            notes = (*notes, "int4 needs operator set 21, which onnxruntime has from 1.18 on")
+            notes = (*notes, "int4 needs onnxruntime 1.19 or newer: 1.18 knows operator set 21, but not int4")
         target = context.folder / FILES["onnx"][0]
         onnx_model.save(model, target)
         return Applied(target, (*notes, f"only weights are {params.dtype}, arithmetic is floating-point"))

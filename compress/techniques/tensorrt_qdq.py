@@ -100,5 +100,6 @@ class TensorRtDynamicInt8(Technique[Params]):
 TECHNIQUES = (
     OnnxFloat16("float16", "tensorrt"),
     TensorRtStaticInt8("int8-static", "tensorrt", needs_data=True),
+    TensorRtStaticInt8("int8-tensorrt", "tensorrt", needs_data=True),
     TensorRtDynamicInt8("int8-dynamic", "tensorrt"),
 )
