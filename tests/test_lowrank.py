@@ -4,6 +4,7 @@ import copy
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -69,6 +70,11 @@ def cp_conv() -> nn.Module:
     return with_weight(nn.Conv2d(6, 8, (3, 4), stride=2, padding=1), weight)
 
 
+def cp_conv3d() -> nn.Module:
+    weight = torch.einsum("or,ir,ar,br,cr->oiabc", factors(8, 2), factors(6, 2), factors(3, 2), factors(2, 2), factors(4, 2))
+    return with_weight(nn.Conv3d(6, 8, (3, 2, 4), padding=(1, 0, 2)), weight)
+
+
 EXACT = [
     (rank_two_linear(), Svd, (2,), (5, 9)),
     (rank_two_conv1x1(), Svd, (2,), (2, 9, 6, 6)),
@@ -77,6 +83,7 @@ EXACT = [
     (tucker_conv(), Tucker, (3, 2), (2, 6, 9, 9)),
     (tucker_conv1d(), Tucker, (3, 2), (2, 6, 9)),
     (cp_conv(), Cp, (2,), (2, 6, 9, 9)),
+    (cp_conv3d(), Cp, (2,), (2, 6, 5, 6, 7)),
 ]
 
 
@@ -196,6 +203,9 @@ def test_recurrent_layers_are_exported(part: str, tmp_path: Path) -> None:
     to_onnx(thin, {"sound": inputs}, path)
     (got,) = onnxruntime.InferenceSession(str(path)).run(None, {"sound": inputs.numpy()})
     np.testing.assert_allclose(got, thin(inputs).detach().numpy(), atol=1e-5)
+    operators = {node.op_type for node in onnx.load(path).graph.node}
+    assert ("GRU" in operators) == (part == "input")
+    assert "MatMul" not in operators
     assert {one["kind"] for one in here.told["step"]["ranks"].values()} >= {"recurrent-input" if part == "input" else "recurrent"}
     assert any("unrolled" in note for note in here.notes) == (part == "all")
 

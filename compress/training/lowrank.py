@@ -45,7 +45,9 @@ def factorised(model: nn.Module, params: LowRankParams, session: Session) -> nn.
         )
     model = exchanged(model, {name: layers[name].build(ranks) for name, ranks in chosen.items()})
     if any(layers[name].kind == LoopSvd.kind for name in chosen):
-        session.note("recurrent layers are unrolled over the sequence: the artifact takes sequences of the example's length only")
+        session.note(
+            "recurrent layers are unrolled over a sequence of the example's length; as .tflite each step has a copy of the weights"
+        )
     session.tell(
         ranks={name: {"kind": layers[name].kind, "ranks": list(ranks)} for name, ranks in chosen.items()},
         before=before,

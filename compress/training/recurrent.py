@@ -51,7 +51,7 @@ class ThinInput(nn.Module):
 
     def forward(self, inputs: Tensor, state: State = None) -> tuple[Tensor, State]:
         """As the layer."""
-        return self.layer(self.reduce(inputs), state)
+        return self.layer(_each(self.reduce, inputs), state)
 
 
 class ThinLoop(nn.Module):
@@ -77,7 +77,7 @@ class ThinLoop(nn.Module):
             now = (inputs.new_zeros(inputs.shape[1], self.hidden),) * (2 if self.kind == "LSTM" else 1)
         else:
             now = tuple(part[at] for part in (state if isinstance(state, tuple) else (state,)))
-        sequence = self.inputs[at](inputs).unbind(0)
+        sequence = _each(self.inputs[at], inputs).unbind(0)
         outputs: list[Tensor] = []
         for gates in reversed(sequence) if at else sequence:
             now = self._step(gates, self.steps[at](now[0]), now)
@@ -156,6 +156,12 @@ class LoopSvd:
 def suffixes(layer: nn.RNNBase) -> tuple[str, ...]:
     """The ends of the names of the first layer's weights, one for each direction."""
     return ("_l0", "_l0_reverse") if layer.bidirectional else ("_l0",)
+
+
+def _each(layer: nn.Module, sequences: Tensor) -> Tensor:
+    """The layer for every step: as rows of one matrix, for on three axes an export makes a MatMul of it, and TFLite a BATCH_MATMUL."""
+    one, other = (int(length) for length in sequences.shape[:2])
+    return layer(sequences.reshape(one * other, -1)).reshape(one, other, -1)
 
 
 def _only(layer: nn.RNNBase, at: int) -> nn.RNNBase:
