@@ -169,3 +169,18 @@ def test_accelerators_have_recipes_of_their_own_name(source, tmp_path):
 def test_sixteen_bit_activations_say_which_onnxruntime_they_need(source, tmp_path):
     """Devices may have an older one."""
     assert any("onnxruntime 1.18" in note for note in made(source, "onnx", tmp_path, activation_bits=16).manifest["notes"])
+
+
+def test_onnxruntimes_entropy_looks_at_one_range_alone():
+    """The widest one, by its defaults of as many bins as steps: why `calibration` does not offer it."""
+    from onnxruntime.quantization.calibrate import HistogramCollector
+
+    values = np.concatenate([np.random.default_rng(0).standard_normal(10_000), [80.0]]).astype(np.float32)
+    found = []
+    for bins in (128, 2048):
+        collector = HistogramCollector("entropy", True, bins, 128, 99.999, "same")
+        collector.collect({"x": [values]})
+        low, high, *_ = next(iter(collector.compute_collection_result().values()))
+        found.append(float(max(abs(low), abs(high))))
+    assert found[0] > 79
+    assert found[1] < 40
