@@ -353,6 +353,24 @@ def test_other_layers() -> None:
     assert model.gru._flat_weights[1] is model.gru.weight_hh_l0
 
 
+def test_bits_one_after_another() -> None:
+    """One training may follow another with more or fewer bits; the last one decides. The same training gives the same weights."""
+    models = [lenet(), lenet()]
+    for model in models:
+        here = session(model)
+        quantisation.train(model, QatParams(weight_bits=4, activation_bits=4, epochs=0), here)
+        quantisation.train(model, QatParams(weight_bits=3, activation_bits=8, epochs=1, first_last_bits=4), here)
+        assert type(model.get_submodule("fc1")) is nn.Linear
+        assert not hasattr(model.fc1, quantisation.INPUT)
+        assert len(model.fc1.weight.unique()) <= 8
+        assert here.score(model) > 0.8
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(models[0].parameters(), models[1].parameters(), strict=True))
+    again = session(models[0])
+    quantisation.train(models[0], QatParams(weight_bits=3, activation_bits=4, epochs=0), again)
+    quantisation.train(models[0], QatParams(weight_bits=3, activation_bits=4, epochs=0), again)
+    assert len(models[0].fc1._forward_pre_hooks) == 1
+
+
 def test_nothing_to_quantise() -> None:
     """A module without such layers is refused."""
     model = nn.Sequential(nn.Flatten(), nn.Softmax(1))

@@ -34,7 +34,7 @@ class QatParams(Params):
     first_last_bits: Literal[2, 4, 8] | None = None
     """Of the first and the last layer that run; None: 8 where weights or activations have fewer than 4 bits, else as the others."""
     weight_method: Literal["auto", "minmax", "lsq", "dorefa", "binary", "ternary", "trained-ternary", "loss-aware"] = "auto"
-    """auto: minmax from 6 bits on; lsq below, better trained, but only minmax grids are found again by what stores them; binary for 1 bit."""
+    """auto: minmax from 6 bits on, lsq below, binary for 1 bit. What stores weights in 8 or 4 bits finds minmax grids again, others not."""
     activation_method: Literal["auto", "minmax", "percentile", "lsq", "pact"] = "auto"
     """auto: minmax from 6 bits on, lsq below."""
     granularity: Literal["auto", "channel", "tensor", "block"] = "auto"
