@@ -27,10 +27,13 @@ def fit(
     Gives each epoch's score; `[]` and an unchanged module for 0 epochs. `loss` (module, batch) -> scalar is by default the task's;
     `after_step` runs after each update of the weights, such as to put a mask back.
     """
+    if not epochs:
+        model.eval()
+        return []
     measure: Loss = loss or (lambda net, batch: session.loss(first(net(*batch.inputs)), batch))
     train = session.train
     optimiser = torch.optim.AdamW([one for one in model.parameters() if one.requires_grad], lr=learning_rate, weight_decay=weight_decay)
-    steps = -(-len(train) // BATCH) * max(1, epochs)
+    steps = -(-len(train) // BATCH) * epochs
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     generator = torch.Generator().manual_seed(seed)
     scores: list[float] = []
