@@ -103,7 +103,7 @@ def prepare(model: nn.Module, chosen: Sequence[Choice], calibration: Split, para
     seen = _ranges(model, [one.layer.module for one in chosen if one.activation_bits < FLOAT_BITS], calibration, params)
     hooks = Hooks()
     for one in chosen:
-        module: Any = one.layer.module
+        module = one.layer.module
         for name in one.layer.weights:
             hooks.others += _parametrise(one, name)
         if isinstance(module, nn.RNNBase):
@@ -111,7 +111,7 @@ def prepare(model: nn.Module, chosen: Sequence[Choice], calibration: Split, para
         if one.activation_bits < FLOAT_BITS:
             settings = one.activation_bits, params.symmetric_activations, params.percentile
             module.add_module(INPUT, activations.quantiser(one.activation_method, seen[module], *settings))
-            if _quantise_input not in module._forward_pre_hooks.values():  # an earlier step may have left it
+            if not _is_hooked(module):
                 hooks.inputs.append(module.register_forward_pre_hook(_quantise_input))
     return hooks
 
@@ -130,6 +130,11 @@ def _parametrise(one: Choice, name: str) -> list[RemovableHandle]:
 def _quantise_input(layer: Any, given: tuple[Any, ...]) -> tuple[Any, ...]:
     """A pre-hook: hooks are part of what is traced for the export."""
     return (getattr(layer, INPUT)(given[0]), *given[1:]) if hasattr(layer, INPUT) else given
+
+
+def _is_hooked(layer: Any) -> bool:
+    """Whether an earlier step has left the hook."""
+    return _quantise_input in layer._forward_pre_hooks.values()
 
 
 def _use_quantised(layer: Any, _given: tuple[Any, ...]) -> None:
