@@ -38,6 +38,7 @@ CALIBRATION = 200
 CLOSE = 0.003
 """A floor holds where the mean over the seeds is at most so much below it."""
 FLOAT_EPOCHS = 8
+SEEDS = 3
 
 ABOUT = """\
 Fashion-MNIST, 10,000 test images; 5,000 of the training images were held out, and every choice looked at them only. LeNet5 is the example's
@@ -198,6 +199,7 @@ def _row(case: Case, outcomes: Sequence[Outcome]) -> str:
     close = 0.0 if case.relative else CLOSE
     met = accuracy >= floor - close and ratio >= case.ratio
     verdict = f"{case.ratio:g}x at {floor:.4f}: {'met' if met else '**missed**'}"
+    verdict += "" if len(outcomes) >= SEEDS else f" by {len(outcomes)} of {SEEDS} seeds"
     sizes = max(one.size_bytes for one in outcomes)
     kind = "coded" if "deep-coding" in outcomes[0].steps else case.format
     each = " ".join(f"{one.accuracy:.4f}" for one in outcomes)
@@ -208,7 +210,7 @@ def main() -> None:
     """Run the cases, print the table and write it to RESULTS.md unless it is of few images or held-out ones."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"all of {', '.join(case.name for case in CASES)} unless named")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--dataset", type=Path, default=DATASET)
     parser.add_argument("--folder", type=Path, default=laptop.cache_folder() / "benchmark-compression", help="keeps models and outcomes")
     parser.add_argument("--smoke", action="store_true", help="one epoch on few images: shows that it runs, no result")
