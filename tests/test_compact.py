@@ -6,12 +6,11 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from compress_models import context
+from compress_models import EXAMPLE, context
 from torch import Tensor, nn
 from torch_models import fashion, lenet, lenet_source, session
 
 from agent.schema import FaultError
-from compress import training
 from compress.build import Source, build
 from compress.recipes import Recipe, Step
 from compress.techniques.compact import TECHNIQUES, CompactParams, CondenseParams
@@ -160,8 +159,7 @@ def test_parameters_are_checked(given: dict[str, object]) -> None:
 
 def test_compact_then_int8(tmp_path: Path) -> None:
     """A separable convolution is quantised with the rest, and what is built gives the model's classes."""
-    torch_source = lenet_source(tmp_path)
-    source = Source("lenet", training.exported(torch_source, fashion(), tmp_path), None, torch_source)
+    source = Source("lenet", EXAMPLE / "model.onnx", None, lenet_source(tmp_path))
     recipe = Recipe("compact-int8", (Step("compact", {"epochs": 2}), Step("int8-static")))
     made = build(source, recipe, "onnx", fashion(), context(tmp_path))
     assert made.manifest["steps"]["compact"]["layers"] == ["conv2"]

@@ -6,12 +6,11 @@ from types import ModuleType
 
 import pytest
 import torch
-from compress_models import context
+from compress_models import EXAMPLE, context
 from torch import Tensor, nn
 from torch_models import LENET, fashion, lenet, lenet_source, session
 
 from agent.schema import FaultError
-from compress import training
 from compress.build import Source, build
 from compress.recipes import Recipe, Step
 from compress.records import TorchSource
@@ -218,8 +217,7 @@ def test_the_owners_student_is_built(tmp_path: Path) -> None:
     """A factory in the source's file makes the student; what is built has its parameters and gives the model's classes."""
     file = tmp_path / "owner.py"
     file.write_text(LENET.read_text() + THIN)
-    torch_source = TorchSource(file, "LeNet5", lenet_source(tmp_path).weights)
-    source = Source("owner", training.exported(torch_source, fashion(), tmp_path), None, torch_source)
+    source = Source("owner", EXAMPLE / "model.onnx", None, TorchSource(file, "LeNet5", lenet_source(tmp_path).weights))
     recipe = Recipe("taught", (Step("distill", {"student": "Thin", "epochs": 5, "learning_rate": 0.01}), Step("int8-static")))
     made = build(source, recipe, "onnx", fashion(), context(tmp_path))
     assert made.manifest["steps"]["distill"]["after"]["parameters"] == 785 * 16 + 17 * 10

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch_models import fashion, lenet, lenet_source, session
 
 from agent.schema import FaultError
-from compress import training
 from compress.build import Source, build
 from compress.recipes import Recipe, Step
 from compress.records import Data
@@ -313,8 +312,7 @@ def test_low_rank_then_int8_on_tflite(tmp_path: Path) -> None:
     """Needs the package index. In int8 the factors stay FULLY_CONNECTED, none is a BATCH_MATMUL: an eighth of the size, little lost."""
     from ai_edge_litert.interpreter import Interpreter
 
-    torch_source = lenet_source(tmp_path)
-    source = Source("lenet", training.exported(torch_source, fashion(), tmp_path), EXAMPLE / "model.tflite", torch_source)
+    source = Source("lenet", EXAMPLE / "model.onnx", EXAMPLE / "model.tflite", lenet_source(tmp_path))
     recipe = Recipe("lowrank-int8", (Step("lowrank", {"rank": {"fc1": 20, "fc2": 12}, "epochs": 1}), Step("int8-static")))
     made = build(source, recipe, "tflite", fashion(), context(tmp_path))
     interpreter = Interpreter(model_path=str(made.folder / "model.tflite"))
