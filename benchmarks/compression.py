@@ -71,7 +71,6 @@ CASES = (
     Case("7x-coded", "LeNet5", "deep-compression-8x", "onnx", 7.0, 0.9050),
     Case("10.9x", "LeNet5", "prune-11x-int8", "tflite", 10.9, 0.9022),
     Case("10.9x-coded", "LeNet5", "deep-compression-13x", "onnx", 10.9, 0.9022),
-    Case("20x", "LeNet5", "prune-20x-int8", "tflite", 20.0, 0.8946),
     Case("20x-coded", "LeNet5", "deep-compression-20x", "onnx", 20.0, 0.8946),
     Case("31x-coded", "LeNet5", "deep-compression-31x", "onnx", 31.0, 0.8945),
     Case("lenet-300-100", "LeNet300", "deep-compression-lenet-300-100", "onnx", 35.0, 0.005, relative=True),
