@@ -15,6 +15,7 @@ import numpy as np
 
 from agent.schema import Artifact, Cell, Fault, FaultError, Workload, cell_id
 from compress import making
+from compress.recipes import Recipe
 from compress.records import Data
 from controller import profiles, targets
 from controller.dataset import Dataset
@@ -27,6 +28,7 @@ from reports.statistics import Interval, log_interval, percentile
 PROFILE = profiles.get("quick")
 RECONNECT_S = 60.0
 NOTHING = Data({}, {}, None, {})
+TARGET = Recipe("target", ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ def formats(device: Device) -> tuple[str, ...]:
 
 
 def latencies(
-    device: Device, model: Model, recipe: str, artifacts: Mapping[str, tuple[Artifact, Path]], say: Callable[[str], None]
+    device: Device, model: Model, recipe: Recipe, artifacts: Mapping[str, tuple[Artifact, Path]], say: Callable[[str], None]
 ) -> dict[str, Latency | Fault]:
     """What each backend of the device takes with its artifact, or why it cannot; `artifacts` by format, each with its folder.
 
@@ -100,7 +102,7 @@ class Gauge:
             known = ", ".join(self.devices) or "none"
             raise FaultError("unreachable", f"{device} is not among the chosen devices: {known}", "choose it with -l", "compress")
         artifact = making.artifact(path.parent, format)
-        found = latencies(self.devices[device], self.model, "target", {format: (artifact, path.parent)}, _say_nothing)
+        found = latencies(self.devices[device], self.model, TARGET, {format: (artifact, path.parent)}, _say_nothing)
         measured = [one for one in found.values() if isinstance(one, Latency)]
         if measured:
             return 1000 * min(one.median_s for one in measured)
@@ -115,12 +117,12 @@ def _say_nothing(_: str) -> None:
     pass
 
 
-def _job(device: Device, backend: str, model: Model, recipe: str, artifacts: Mapping[str, tuple[Artifact, Path]]) -> Job | None:
+def _job(device: Device, backend: str, model: Model, recipe: Recipe, artifacts: Mapping[str, tuple[Artifact, Path]]) -> Job | None:
     format_ = targets.format_of(device, backend, {})
-    if format_ not in artifacts:
+    if format_ not in artifacts or targets.refusal(device, backend, {}, recipe):
         return None
     artifact, folder = artifacts[format_]
-    cell = Cell(device.name, model.name, recipe, format_, artifact.sha256, backend, {}, Workload("single_stream", {}))
+    cell = Cell(device.name, model.name, recipe.name, format_, artifact.sha256, backend, {}, Workload("single_stream", {}))
     return Job(cell_id(cell), cell, artifact, folder, model.dataset)
 
 

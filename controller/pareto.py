@@ -3,11 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-REGRET = (
-    "regret: the largest ratio, over the devices, of a variant's latency to that of the device's fastest variant within the accuracy floor"
-)
-"""What `least_regret` minimises, for its readers."""
-
 
 @dataclass(frozen=True, slots=True)
 class Point:
@@ -33,7 +28,11 @@ def front(points: Iterable[Point]) -> list[Point]:
 
 
 def regrets(latencies_s: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """The regret of each variant that was measured on every device; `latencies_s` by device, then by variant, within the floor alone."""
+    """By variant, the largest ratio over the devices of its latency to that of the device's fastest variant.
+
+    `latencies_s`: by device, then by variant, of those alone that are accurate enough. A variant that was not measured on every device has
+    no regret.
+    """
     by_device = [found for found in latencies_s.values() if found]
     everywhere: Sequence[str] = [name for name in by_device[0] if all(name in found for found in by_device)] if by_device else []
     return {name: max(found[name] / min(found.values()) for found in by_device) for name in everywhere}

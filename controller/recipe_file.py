@@ -1,9 +1,14 @@
 """A recipe by its name, or from a file of its own."""
+# ruamel.yaml is typed in part.
+# pyright: reportUnknownMemberType=false
 
+import io
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
+from ruamel.yaml import YAML
 
 from compress import recipes
 from compress.recipes import Recipe, Step
@@ -40,3 +45,13 @@ def find(text: str) -> Recipe:
         return recipes.get(text)
     except recipes.UnknownRecipeError as error:
         raise FleetmarkError(str(error), next="mend `recipes:` in the suite, or --recipe") from error
+
+
+def text(recipe: Recipe) -> str:
+    """A recipe without targets as the file that `find` reads it from."""
+    steps = [{step.technique: dict(step.params)} if step.params else step.technique for step in recipe.steps]
+    floor = {} if recipe.floor_pp is None else {"accuracy_drop_pp": recipe.floor_pp}
+    document = {"version": 1, "name": recipe.name, "about": recipe.about, "steps": steps, **floor}
+    stream = io.StringIO()
+    YAML().dump(json.loads(json.dumps(document)), stream)
+    return stream.getvalue()

@@ -74,6 +74,8 @@ def test_what_loses_more_than_its_floor_is_not_written_unless_asked(fleetmark, t
         ((EXAMPLE / "model.onnx", "-f", "onx"), "did you mean `onnx`"),
         ((EXAMPLE / "suite.yaml", "--data", "x.npz"), "--data is for a MODEL"),
         ((EXAMPLE / "model.onnx", "--task", "guess"), "no task is called"),
+        ((EXAMPLE / "model.onnx", "--trials", "3"), "--trials is for a search"),
+        ((EXAMPLE / "model.onnx", "-l", "pi"), "inventory.yaml"),
     ],
 )
 def test_mistakes_are_named_with_the_way_out(fleetmark, words, said: str) -> None:

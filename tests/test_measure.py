@@ -11,7 +11,7 @@ from agents import tiny_data, tiny_model
 from sshd import free_port
 
 from agent.schema import Fault, FaultError, Feed
-from compress import making
+from compress import making, recipes
 from controller import measure
 from controller.dataset import Dataset
 from controller.inventory import AgentSettings, Device, Ssh
@@ -53,7 +53,8 @@ def model(tmp_path: Path) -> Model:
 
 def test_each_backend_with_an_artifact_has_one_median_a_launch(laptop: Device, artifact: Path, model: Model) -> None:
     """There are as many as the profile has launches, the interval is around them, and nothing stays on the device but its cache."""
-    found = measure.latencies(laptop, model, "fp32", {"onnx": (making.artifact(artifact.parent, "onnx"), artifact.parent)}, print)
+    made = making.artifact(artifact.parent, "onnx"), artifact.parent
+    found = measure.latencies(laptop, model, recipes.get("fp32"), {"onnx": made}, print)
     latency = found["onnxruntime"]
     assert list(found) == ["onnxruntime"]  # there is no .tflite
     assert isinstance(latency, Latency)
@@ -73,7 +74,8 @@ def test_a_latency_target_is_asked_for_in_milliseconds(laptop: Device, artifact:
 def test_a_model_that_does_not_run_there_is_a_fault_of_its_backend(laptop: Device, artifact: Path, model: Model) -> None:
     """Of a broken file the fault is told with the device's name."""
     artifact.write_bytes(b"not a model")
-    found = measure.latencies(laptop, model, "fp32", {"onnx": (making.artifact(artifact.parent, "onnx"), artifact.parent)}, print)
+    made = making.artifact(artifact.parent, "onnx"), artifact.parent
+    found = measure.latencies(laptop, model, recipes.get("fp32"), {"onnx": made}, print)
     assert isinstance(found["onnxruntime"], Fault)
     with pytest.raises(FaultError, match="laptop: "):
         Gauge({"laptop": laptop}, model)(artifact, "onnx", "laptop")

@@ -2,6 +2,8 @@
 
 import shutil
 import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +14,8 @@ from controller.cli.output import stderr_text, stdout_json, stdout_table
 
 if TYPE_CHECKING:
     from compress.records import Variant
+    from controller.engine import Engine
+    from controller.inventory import Device
     from controller.suite import Suite
 
 Target = Annotated[str, typer.Argument(metavar="MODEL|SUITE", help="An .onnx, a .tflite, python:package.module:factory, or a suite.yaml.")]
@@ -29,6 +33,13 @@ Out = Annotated[Path, typer.Option("--output", "-o", help="The folder that gets 
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, max=256, help="How many processes work at once.")]
 Where = Annotated[str, typer.Option("--engine", help="local, or dask://host:port: the workers of a Dask cluster.")]
 KeepAll = Annotated[bool, typer.Option("--keep-all", help="Write artifacts too that did not shrink or lost more than their recipe allows.")]
+Searching = Annotated[bool, typer.Option("--search", help="Search recipes and strengths (of --recipe, default all that ship).")]
+Trials = Annotated[int | None, typer.Option("--trials", min=1, help="With --search: how many recipes to try in all (default 30).")]
+Timeout = Annotated[float | None, typer.Option("--timeout", min=0, help="With --search: begin nothing new after so many seconds.")]
+MaxSize = Annotated[int | None, typer.Option("--max-size", min=1, help="With --search: bytes that a variant may have.")]
+MaxDrop = Annotated[float | None, typer.Option("--max-drop-pp", min=0, help="With --search: percentage points that it may lose.")]
+MaxLatency = Annotated[float | None, typer.Option("--max-latency-ms", min=0, help="With --search: what it may take on every device.")]
+TRIALS = 30
 COLUMNS = ("model", "recipe", "format", "bytes", "", "weights", "zeros", "MACs", "accuracy (pp)", "SQNR")
 UNITS = (("G", 1e9), ("M", 1e6), ("k", 1e3))
 FIGURES = (
@@ -59,26 +70,80 @@ def compress(
     keep_all: KeepAll = False,
     select: options.Select = None,
     inventory: options.Inventory = options.INVENTORY,
+    searching: Searching = False,
+    trials: Trials = None,
+    timeout: Timeout = None,
+    max_size: MaxSize = None,
+    max_drop_pp: MaxDrop = None,
+    max_latency_ms: MaxLatency = None,
     json: options.Json = False,
 ) -> int:
     """Make a model smaller or faster, and check that it still works.
 
     Each artifact is run on the model's data and compared with the float model before it is written. Latency targets of recipes are
     measured on the devices of --select.
+
+    With --search: the Pareto set of each device, and best.yaml, the recipe that costs all of them the least. The same command goes on
+    where an interrupted one was.
     """
-    from controller import engine, plan, variants
+    from controller import engine
+    from controller.errors import FleetmarkError
+
+    suite = _suite(target, recipe, {"data": data, "tflite": tflite, "weights": weights, "task": task})
+    formats = {name: _formats(suite, name, format_) for name in suite.models}
+    shop = Workshop(*_devices(inventory, select), engine.choose(where, jobs), keep_all)
+    if searching:
+        from controller.cli import search
+        from controller.search import Limits
+
+        wanted = search.Wanted(
+            recipe is not None, format_ or [], trials or TRIALS, timeout, Limits(max_size, max_drop_pp, max_latency_ms), jobs
+        )
+        return search.search(suite, wanted, shop, output, json)
+    given = {
+        "--trials": trials,
+        "--timeout": timeout,
+        "--max-size": max_size,
+        "--max-drop-pp": max_drop_pp,
+        "--max-latency-ms": max_latency_ms,
+    }
+    for name, value in given.items():
+        if value is not None:
+            raise FleetmarkError(f"{name} is for a search", next="add --search")
+    return _make(suite, formats, shop, output, json)
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What makes artifacts: devices to measure latency targets on, hosts with edgetpu_compiler, an engine; and what it is to let pass."""
+
+    devices: "Sequence[Device]"
+    compile_hosts: "Sequence[Device]"
+    engine: "Engine"
+    keep_all: bool
+
+
+def _make(suite: "Suite", formats: Mapping[str, Sequence[str]], shop: Workshop, output: Path, json: bool) -> int:
+    from controller import plan, variants
     from controller.errors import ExitCode
     from controller.laptop import cache_folder
 
-    chosen = engine.choose(where, jobs)
-    suite = _suite(target, recipe, {"data": data, "tflite": tflite, "weights": weights, "task": task})
     recipes = plan.recipes_of(suite)
-    asked = [(name, one, kind) for name in suite.models for one in recipes for kind in _formats(suite, name, format_)]
-    devices = options.devices(inventory, select) if select else []
-    made = variants.prepare(suite.models, recipes, asked, cache_folder(), stderr_text, engine=chosen, keep_all=keep_all, devices=devices)
+    asked = [(name, one, kind) for name in suite.models for one in recipes for kind in formats[name]]
+    made = variants.prepare(
+        suite.models,
+        recipes,
+        asked,
+        cache_folder(),
+        stderr_text,
+        shop.compile_hosts,
+        engine=shop.engine,
+        keep_all=shop.keep_all,
+        devices=shop.devices,
+    )
     found = {key: made.variants[key] for key in asked if key in made.variants}
     for (name, one, kind), variant in found.items():
-        _write(variant, output / name / one / kind)
+        write_variant(variant, output / name / one / kind)
     if json:
         stdout_json("variants", [_document(key, variant, output) for key, variant in found.items()])
     elif found:
@@ -91,6 +156,15 @@ def compress(
     if found:
         stderr_text(f"in {output}")
     return ExitCode.INCOMPLETE if made.faults else ExitCode.OK
+
+
+def _devices(inventory: Path, select: list[str] | None) -> "tuple[list[Device], list[Device]]":
+    """Those chosen, and those that have edgetpu_compiler; none of either where none is chosen, and the inventory is not read."""
+    if not select:
+        return [], []
+    from controller import inventory as inventories
+
+    return options.devices(inventory, select), [one for one in inventories.load(inventory).devices.values() if one.compile_host]
 
 
 def _suite(target: str, recipe: list[str] | None, given: dict[str, Any]) -> "Suite":
@@ -120,7 +194,7 @@ def _formats(suite: "Suite", name: str, asked: list[str] | None) -> list[str]:
     return asked or ["tflite" if suite.models[name].source.suffix == ".tflite" else "onnx"]
 
 
-def _write(variant: "Variant", folder: Path) -> None:
+def write_variant(variant: "Variant", folder: Path) -> None:
     """Put the files and manifest.json there, whole or not at all."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as temporary:
