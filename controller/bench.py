@@ -14,6 +14,7 @@ from compress import cache, making, onnx_model, onnx_to_tflite, original, traini
 from compress.build import Context, Source, Variant, build
 from compress.recipes import Recipe
 from compress.records import Data, TorchSource
+from compress.tasks import CODE
 from controller import dataset
 from controller.dataset import Dataset
 from controller.engine import Engine, Local
@@ -142,8 +143,12 @@ def _build(job: _Job) -> Variant:
 
 
 def _needs_this_machine(order: Order) -> bool:
-    """Whether it takes edgetpu_compiler or a device, which other machines may not reach."""
-    return order.format == "edgetpu" or any(step.target and step.target.device for step in order.recipe.steps)
+    """Whether it takes edgetpu_compiler, a device or its owner's metric, which other machines may not reach."""
+    return (
+        order.format == "edgetpu"
+        or order.data.task.startswith(CODE)
+        or any(step.target and step.target.device for step in order.recipe.steps)
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
