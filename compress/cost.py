@@ -115,11 +115,12 @@ def _tflite_macs(model: Any, graph: Any, operator: Any) -> int | None:
 
 
 def _tflite_weights(model: Any) -> Iterator[NDArray[Any]]:
+    """The constants in full; those in the sparse encoding are left out."""
     kinds = {"FLOAT32": np.dtype("<f4"), "FLOAT16": np.dtype("<f2")}
     for graph in model.subgraphs:
         for tensor in graph.tensors:
             content = constant(model, tensor)
-            if content is not None and type_name(tensor) in kinds:
+            if content is not None and tensor.sparsity is None and type_name(tensor) in kinds:
                 yield content.view(kinds[type_name(tensor)]).reshape(indices(tensor.shape))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.schema import FaultError
 from compress.tflite_model import Table, constant, indices, operator_name, type_name
 
 _FP16_MIN_VALUES = 128  # a DEQUANTIZE with its tensor costs about 250 bytes, a float16 saves 2
@@ -20,8 +21,9 @@ _VERSIONS = {"INT8": _STATIC_VERSIONS, "INT16": _WIDE_VERSIONS}
 def normalise(model: Table) -> None:
     """Gives a file what litert-quantizer needs: operators by their new code, a SignatureDef, weights in float32.
 
-    Without the first it does nothing and says nothing, without the second it does not calibrate.
+    Without the first it does nothing and says nothing, without the second it does not calibrate. Raises FaultError as `check_dense`.
     """
+    check_dense(model)
     for code in model.operatorCodes:
         code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
     _unfold_float16(model)
@@ -29,8 +31,19 @@ def normalise(model: Table) -> None:
         model.signatureDefs = [*_signatures(model), _signature(model.subgraphs[0])]
 
 
+def check_dense(model: Table) -> None:
+    """Raises FaultError `unsupported_op` for weights in TFLite's sparse encoding: litert-quantizer 0.11 dies of them."""
+    if any(tensor.sparsity is not None for graph in model.subgraphs for tensor in graph.tensors):
+        message = "the TFLite model has weights in the sparse encoding, which the quantiser does not read"
+        raise FaultError("unsupported_op", message, "use fp32, or export the model with dense weights", "compress")
+
+
 def halve_weights(model: Table) -> int:
-    """Stores large constant float32 tensors as float16 with a DEQUANTIZE before everything else; returns how many."""
+    """Stores large constant float32 tensors as float16 with a DEQUANTIZE before everything else; returns how many.
+
+    Raises FaultError as `check_dense`.
+    """
+    check_dense(model)
     schema = _schema()
     large = [
         (graph, at, data.view(np.float32))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from compress_models import (
+    EXAMPLE,
     SIDE,
     Flatbuffer,
     context,
@@ -21,10 +22,10 @@ from compress_models import (
 )
 
 from agent.schema import FaultError, TensorSpec
-from compress import recipes, tflite_model, tflite_passes
+from compress import cost, recipes, tflite_model, tflite_passes
 from compress.build import Data, Source, build
 from compress.inspect import inputs, parameters
-from compress.techniques import tflite_int8
+from compress.techniques import Workspace, find, tflite_int8
 
 INT8_RECIPES = ("int8", "int8-dynamic")
 
@@ -317,3 +318,18 @@ def test_a_tflite_of_another_model_is_noted(tmp_path):
     tflite_model.write(model, other)
     variant = build(twins, recipes.get("fp32"), "tflite", random_data(), context(tmp_path))
     assert any("gives other outputs than m.onnx" in note for note in variant.manifest["notes"])
+
+
+def test_sparse_weights_are_refused_by_what_would_misread_them(tmp_path):
+    """TFLite's sparse encoding kills litert-quantizer: int8 and float16 say so instead; what it costs is told without them."""
+    model = tflite_model.read(EXAMPLE / "model.tflite")
+    weights = max(model.subgraphs[0].tensors, key=lambda tensor: int(np.prod(tensor.shape)))
+    weights.sparsity = schema.SparsityParametersT()
+    path = tmp_path / "sparse.tflite"
+    tflite_model.write(model, path)
+    assert cost.of(path, "tflite").parameters == 61_706
+    for recipe in ("int8", "fp16", "int8-weights"):
+        technique = find(recipes.get(recipe).steps[0].technique, "tflite")
+        with pytest.raises(FaultError, match="sparse encoding") as refusal:
+            technique.apply(path, technique.check(recipes.get(recipe).steps[0].params), Workspace(tmp_path, {}))
+        assert refusal.value.fault.code == "unsupported_op"
