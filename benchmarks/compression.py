@@ -144,7 +144,7 @@ class Bench:
         if not weights.is_file():
             weights.parent.mkdir(parents=True, exist_ok=True)
             model = EXAMPLE / "model.onnx" if case.network == "LeNet5" else self._trained(case.network, data, seed, context)
-            torch.save(_state(model), weights)
+            torch.save(state(model), weights)
         tflite = EXAMPLE_TFLITE if case.network == "LeNet5" and case.format == "tflite" else None
         return Source(case.network, training.exported(module, data, context.cache), tflite, module)
 
@@ -169,7 +169,7 @@ def _samples(part: fashion.Samples, count: int) -> Samples:
     return Samples({"image": fashion.normalised(part.images[:count]).numpy()}, part.labels[:count].astype(np.int64))
 
 
-def _state(model: Path) -> dict[str, torch.Tensor]:
+def state(model: Path) -> dict[str, torch.Tensor]:
     """The weights of an exported module."""
     return {tensor.name: torch.tensor(numpy_helper.to_array(tensor)) for tensor in onnx.load(model).graph.initializer}
 
