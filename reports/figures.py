@@ -31,6 +31,11 @@ class Quality:
     metric: str
     values: NDArray[np.float64]
 
+    @property
+    def n(self) -> int:
+        """How many samples an accuracy rests on; of other metrics it is not stored, and there is one value."""
+        return len(self.values) if self.metric == "accuracy" else 1
+
 
 @dataclass(frozen=True, slots=True)
 class Figure:
@@ -157,15 +162,15 @@ def _accuracy(record: CellRecord, reference: Quality | None) -> Iterator[Figure]
     quality = quality_of(record)
     if quality is None:
         return
-    values, n = quality.values, len(quality.values)
+    values, n = quality.values, quality.n
     if quality.metric == "accuracy":
         right = int(np.count_nonzero(values))
         yield Figure("accuracy", right / n, proportion_interval(right, n), n)
     else:
-        yield Figure(quality.metric, float(values[0]), resampled_interval(values[1:]), 1)
+        yield Figure(quality.metric, float(values[0]), resampled_interval(values[1:]), n)
     if record.cell.variant == REFERENCE:
         yield Figure("accuracy_change_pp", 0.0, n=n, reason="reference", message="the uncompressed model that the others are compared with")
-    elif reference is None or reference.metric != quality.metric or len(reference.values) != n:
+    elif reference is None or reference.metric != quality.metric or len(reference.values) != len(values):
         message = f"no {REFERENCE} result over the same samples on this device and backend"
         yield Figure("accuracy_change_pp", None, n=n, reason="no reference", message=message)
     else:
@@ -178,8 +183,7 @@ def _change(quality: Quality, reference: Quality) -> Figure:
     else:
         changes = quality.values - reference.values
         change, interval = float(changes[0]), resampled_interval(changes[1:])
-    n = len(quality.values) if quality.metric == "accuracy" else 1
-    return Figure("accuracy_change_pp", 100 * change, interval and Interval(100 * interval.low, 100 * interval.high), n)
+    return Figure("accuracy_change_pp", 100 * change, interval and Interval(100 * interval.low, 100 * interval.high), quality.n)
 
 
 def _first_value(metric: str, launches: Sequence[LaunchRecord]) -> Iterator[Figure]:
