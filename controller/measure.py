@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+import backends
 from agent.schema import Artifact, Cell, Fault, FaultError, Workload, cell_id
 from compress import making
 from compress.recipes import Recipe
@@ -60,7 +61,7 @@ class Model:
 
 def formats(device: Device) -> tuple[str, ...]:
     """The formats that a device takes, by the backends that it has."""
-    return tuple(dict.fromkeys(targets.format_of(device, backend, {}) for backend in targets.offered(device)))
+    return tuple(dict.fromkeys(targets.format_of(device, backend, {}) for backend in _offered(device)))
 
 
 def latencies(
@@ -70,7 +71,7 @@ def latencies(
 
     Launches are interleaved. Raises FaultError where the device cannot be reached, or is somebody else's.
     """
-    jobs = [_job(device, backend, model, recipe, artifacts) for backend in targets.offered(device)]
+    jobs = [_job(device, backend, model, recipe, artifacts) for backend in _offered(device)]
     owner = f"{os.environ.get('USER') or os.getuid()}@{platform.node()} latency"
     session = Session(device, owner, PROFILE, cache_folder(), reconnect_s=RECONNECT_S, say=say)
     with _turn(device):
@@ -113,6 +114,11 @@ class Gauge:
         raise FaultError("unsupported_op", f"{device} takes {takes}, not {format}", f"-f {takes.partition(',')[0]}", "compress")
 
 
+def _offered(device: Device) -> list[str]:
+    """The device's backends, those of plug-ins left out."""
+    return [backend for backend in targets.offered(device) if backend in backends.NAMES]
+
+
 def _say_nothing(_: str) -> None:
     pass
 
@@ -148,6 +154,10 @@ def _launch(session: Session, job: Job) -> float | Fault:
     launch = f"latency-{job.id}-{secrets.token_hex(6)}"
     try:
         collected = session.measure(job, launch, False, _say_nothing)
+    except FaultError as error:
+        if is_passing(error):
+            raise
+        return error.fault
     except KeyboardInterrupt:
         session.cancel(launch)
         raise

@@ -172,7 +172,7 @@ class Search:
                 attempt.begin()
         for order, outcome in self.bench.build(orders, self.engine) if orders else ():
             attempt = places[order.recipe.name, order.format]
-            refusal = outcome if isinstance(outcome, Fault) else None if self.keep_all else outcome.refusal
+            refusal = outcome if isinstance(outcome, Fault) else None if self.keep_all or share < 1 else outcome.refusal
             if refusal is not None:
                 attempt.fail(order.format, refusal)
             elif isinstance(outcome, Variant):

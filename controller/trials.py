@@ -2,6 +2,7 @@
 # optuna is typed in part, and an optional install.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
+import itertools
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -111,12 +112,9 @@ class Trials:
 
         The sampler's; a random one of those left where the sampler comes back to what it knows.
         """
-        for attempt in range(REPEATS + len(self._families) * len(STRENGTHS)):
+        left = [(name, point) for name, family in self._families.items() for point in family.points if (name, point) not in self._tried]
+        for attempt in itertools.count() if left else ():
             if attempt >= REPEATS:
-                left = [(name, point) for name, family in self._families.items() for point in family.points]
-                left = [place for place in left if place not in self._tried]
-                if not left:
-                    return None
                 self._study.enqueue_trial(_params(*self._random.choice(left)))
             asked = self._next()
             if asked is not None:

@@ -1,13 +1,18 @@
 """Searches: what is tried, what is cut, what is kept, what comes out. Optuna, builds and launches are real, and few."""
 
 import dataclasses
+import functools
 import hashlib
+import json
+import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from compress_models import context, example
+from compress_models import EXAMPLE, context, example
 from sshd import free_port
 
 from agent.schema import Feed
@@ -221,6 +226,46 @@ def test_a_search_measures_resumes_and_writes_its_best(laid: Bench, tmp_path: Pa
     assert all(one.latency is not None and len(one.latency.launches_s) == 3 for one in found.fronts["laptop"])
     (tmp_path / "best.yaml").write_text(recipe_file.text(found.best.recipe))
     assert recipe_file.find(str(tmp_path / "best.yaml")) == found.best.recipe
+
+
+def test_an_interrupted_command_goes_on(tmp_path: Path) -> None:
+    """Ctrl-C after the first trial ends with 130 and keeps it; the same command tries the other two, and writes what no other beats.
+
+    The figures that chose are of the held-out samples, those beside them of the evaluation samples.
+    """
+    tried = [word for name in NAMES for word in ("-r", name)]
+    program = Path(sys.executable).with_name("fleetmark")
+    options = ["--search", "--trials", "3", "-f", "onnx", "-j", "1", "-o", "out", "--json"]
+    command = [str(program), "compress", str(EXAMPLE / "suite.yaml"), *tried, *options]
+    environ = {**os.environ, "FLEETMARK_CACHE": str(tmp_path / "cache")}
+    with subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a job in a script's background ignores it
+    ) as process:
+        assert process.stderr is not None
+        assert any(line.startswith("1/3 fp32") for line in process.stderr)
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read()
+    assert process.returncode == 130, said
+    assert "search.db; the same command goes on" in said
+    again = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert "3/3" in again.stderr
+    assert "1/3" not in again.stderr
+    told = json.loads(again.stdout)["search"]
+    assert told["trials"] == {"done": 3}
+    front = told["fronts"]["onnx"]
+    assert front[0]["recipe"] == "int8-weights"
+    assert all(one["reference_accuracy"] == 0.925 for one in front)
+    manifests = {path.parent.parent.name: json.loads(path.read_text()) for path in (tmp_path / "out").rglob("manifest.json")}
+    assert {name: one["accuracy"] for name, one in manifests.items()} == {one["recipe"]: one["accuracy"] for one in front}
+    assert told["best"]["recipe"] == recipe_file.find(str(tmp_path / "out" / "best.yaml")).name
 
 
 def test_a_recipe_comes_back_from_its_file(tmp_path: Path) -> None:

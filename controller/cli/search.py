@@ -105,7 +105,7 @@ def _searched(suite: "Suite", wanted: Wanted, shop: Workshop, bench: "Bench", fo
         if trials.is_new:
             trials.suggest([recipes.get("fp32"), *_advised(shop, source)])
         running = search.Search(bench, name, shop.devices, wanted.limits, trials, shop.engine, stderr_text, shop.keep_all)
-        running.run(wanted.trials, wanted.timeout_s or FOREVER_S, wanted.jobs)
+        running.run(wanted.trials, FOREVER_S if wanted.timeout_s is None else wanted.timeout_s, wanted.jobs)
         return trials.told
     finally:
         trials.close()
