@@ -66,13 +66,20 @@ class Measured(Imitation):
     def loss(self, outputs: Tensor, batch: "Split", teacher: nn.Module) -> Tensor:
         """By the task's loss of LOSSES; where it has none, as far from the float model's outputs as can be told."""
         wanted = LOSSES.get(self.name)
-        return wanted(outputs, batch) if wanted else super().loss(outputs, batch, teacher)
+        fits = self.name != "anomaly" or _rebuilds(outputs, batch)
+        return wanted(outputs, batch) if wanted and fits else super().loss(outputs, batch, teacher)
 
     def score(self, outputs: Tensor, split: "Split", reference: Callable[[], Tensor]) -> float:
         """The metric, 0 to 1; by how little a reconstruction is wrong (negative) where no sample is labelled an anomaly."""
-        if split.labels is None or (self.name == "anomaly" and not split.labels.any()):
-            return -float(self.loss(outputs, split, nn.Identity()))
+        if self.name == "anomaly" and _rebuilds(outputs, split) and (split.labels is None or not split.labels.any()):
+            return -float(_reconstruction(outputs, split))
+        assert split.labels is not None  # noqa: S101 - `get` saw to it
         return metrics.score(self.name, outputs.numpy(), split.labels.numpy(), split.inputs[0].numpy()).value
+
+
+def _rebuilds(outputs: Tensor, batch: "Split") -> bool:
+    """Whether the outputs are the input again, and no score of it."""
+    return outputs.numel() == batch.inputs[0].numel()
 
 
 def _reconstruction(outputs: Tensor, batch: "Split") -> Tensor:
