@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,8 @@ HELD_OUT_PART = 10
 TFLITE_AXES = {4: (0, 2, 3, 1), 3: (0, 2, 1), 5: (0, 2, 3, 4, 1)}
 FORMATS = ("onnx", "openvino", "tensorrt", "tflite", "edgetpu")
 DYNAMIC_SIZE = 1
+NUMBERS = "fiub"
+"""The kinds of dtypes that a model can be fed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +57,21 @@ def prepare(name: str, model: Model, folder: Path, say: Callable[[str], None]) -
     wire = {spec.name: _pick(arrays, "eval_", spec.name, name) for spec in specs}
     if model.data and not any(array.startswith("calib_") for array in arrays):
         say(f"{name}: no calib_ arrays in {model.data.name}: static int8 is calibrated on the samples it is evaluated with")
+    if not specs:
+        raise FaultError("bad_data", f"{name}: there is nothing that the model is fed", "give arrays with the prefix eval_, one an input")
     feeds = {spec.name: _feed(at, spec, wire[spec.name], model) for at, spec in enumerate(specs)}
+    dtypes = {spec.name: spec.dtype for spec in specs}
     _check(name, specs, wire)
-    calibration = {spec.name: prepare_array(np, arrays.get(f"calib_{spec.name}", wire[spec.name]), feeds[spec.name]) for spec in specs}
+    there = {f"calib_{spec.name}" for spec in specs} & set(arrays)
+    calibrating = {key: _pick(arrays, "calib_" if f"calib_{key}" in there else "eval_", key, name) for key in feeds}
     transpose = {spec.name: _axes(spec, model) for spec in specs}
     data = Data(
-        eval_feeds={key: prepare_array(np, array, feeds[key]) for key, array in wire.items()},
-        calib_feeds=calibration,
+        eval_feeds={key: _prepared(array, feeds[key], dtypes[key]) for key, array in wire.items()},
+        calib_feeds={key: _prepared(array, feeds[key], dtypes[key]) for key, array in calibrating.items()},
         labels=_labels(arrays, "eval_", name, model.task, len(next(iter(wire.values())))),
         transpose=transpose,
         task=model.task,
-        **_learning(arrays, feeds, name, model.task),
+        **_learning(arrays, feeds, dtypes, name, model.task),
     )
     file, sha256 = _write(wire, folder)
     plain = tuple(feeds.values())
@@ -92,23 +98,41 @@ def _fed(array: NDArray[Any]) -> str:
     return "int64" if array.dtype.kind in "iu" and array.dtype != np.uint8 else "float32"
 
 
-def _learning(arrays: Mapping[str, NDArray[Any]], feeds: Mapping[str, Feed], name: str, task: str) -> dict[str, Samples | None]:
+def _learning(
+    arrays: Mapping[str, NDArray[Any]], feeds: Mapping[str, Feed], dtypes: Mapping[str, str], name: str, task: str
+) -> dict[str, Samples | None]:
     """The training samples and those held out from them: the held_ arrays, or else a seeded tenth of the train_ ones."""
-    train, held_out = (_part(arrays, prefix, feeds, name, task) for prefix in ("train_", "held_"))
+    train, held_out = (_part(arrays, prefix, feeds, dtypes, name, task) for prefix in ("train_", "held_"))
     if train is not None and held_out is None:
         count = len(next(iter(train.feeds.values())))
+        if count < HELD_OUT_PART:
+            raise FaultError("bad_data", f"{name}: {count} train_ samples, too few to hold some out", "give more, or held_ arrays")
         order = np.random.default_rng(RANDOM_SEED).permutation(count)
         held_out, train = _rows(train, order[: count // HELD_OUT_PART]), _rows(train, order[count // HELD_OUT_PART :])
+    is_labelled = [part is not None and part.labels is not None for part in (train, held_out)]
+    if held_out is not None and is_labelled == [True, False] and task != "anomaly":
+        raise FaultError("bad_data", f"{name}: there are train_labels and no held_labels", "give both or neither")
     return {"train": train, "held_out": held_out}
 
 
-def _part(arrays: Mapping[str, NDArray[Any]], prefix: str, feeds: Mapping[str, Feed], name: str, task: str) -> Samples | None:
+def _part(
+    arrays: Mapping[str, NDArray[Any]], prefix: str, feeds: Mapping[str, Feed], dtypes: Mapping[str, str], name: str, task: str
+) -> Samples | None:
     if not any(key.startswith(prefix) for key in arrays):
         return None
-    fed = {key: np.asarray(prepare_array(np, _pick(arrays, prefix, key, name), feed)) for key, feed in feeds.items()}
+    fed = {key: _prepared(_pick(arrays, prefix, key, name), feed, dtypes[key]) for key, feed in feeds.items()}
     if len({len(array) for array in fed.values()}) != 1:
         raise FaultError("bad_data", f"{name}: the {prefix} arrays have different numbers of samples", "give each input the same")
+    for key, array in fed.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise FaultError("bad_data", f"{name}: {prefix}{key} holds NaN or infinity", "mend the data file")
     return Samples(fed, _labels(arrays, prefix, name, task, len(next(iter(fed.values())))))
+
+
+def _prepared(array: NDArray[Any], feed: Feed, dtype: str) -> NDArray[Any]:
+    """As the model's input is fed, of its dtype."""
+    prepared: NDArray[Any] = prepare_array(np, array, feed)
+    return prepared.astype(dtype, copy=False)
 
 
 def _rows(samples: Samples, rows: NDArray[np.int64]) -> Samples:
@@ -124,9 +148,13 @@ def transposed(dataset: Dataset, transpose: Mapping[str, tuple[int, ...]]) -> Da
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise ValueError("it is a single array")
+        with archive:
+            members = cast(Any, archive)  # those that are not .npy are bytes
+            return {name: found for name, found in members.items() if not isinstance(found, bytes)}
+    except (OSError, ValueError, KeyError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise FaultError(
             "bad_data", f"{path} cannot be read as .npz: {error}", "write it with numpy.savez, without pickled objects"
         ) from error
@@ -146,7 +174,11 @@ def _random(specs: list[TensorSpec]) -> dict[str, NDArray[Any]]:
 def _pick(arrays: Mapping[str, NDArray[Any]], prefix: str, name: str, model: str) -> NDArray[Any]:
     if prefix + name not in arrays:
         raise FaultError("bad_data", f"{model}: the data has no array {prefix + name}", f"it has {', '.join(sorted(arrays)) or 'none'}")
-    return arrays[prefix + name]
+    array = arrays[prefix + name]
+    if array.dtype.kind not in NUMBERS or array.ndim == 0 or len(array) == 0:
+        message = f"{model}: {prefix}{name} is {array.dtype} of shape {list(array.shape)}"
+        raise FaultError("bad_data", message, "give numbers, the samples on the first axis, one at least")
+    return array
 
 
 def _feed(at: int, spec: TensorSpec, array: NDArray[Any], model: Model) -> Feed:
@@ -177,7 +209,7 @@ def _check(name: str, specs: list[TensorSpec], wire: Mapping[str, NDArray[Any]])
         array = wire[spec.name]
         wanted = spec.shape[1:] if len(spec.shape) == array.ndim else spec.shape
         fits = len(wanted) == array.ndim - 1 and all(want in (-1, have) for want, have in zip(wanted, array.shape[1:], strict=True))
-        if array.ndim == 0 or len(array) == 0 or not fits:
+        if not fits:
             message = f"{name}: input {spec.name} takes {spec.shape}, eval_{spec.name} is {list(array.shape)}"
             raise FaultError("bad_data", message, "the samples go on the first axis, the rest as the model takes it")
     if len({len(array) for array in wire.values()}) != 1:
