@@ -3,6 +3,9 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -67,7 +70,7 @@ class Local:
                     except BrokenProcessPool:
                         suspects.append(futures[future])
             except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
+                _end(pool)
                 raise
         for job in suspects:
             with _pool(1) as pool:
@@ -139,7 +142,43 @@ def _guarded(work: Callable[[J], R], job: J) -> R | Fault:
         return work(job)
     except FaultError as error:
         return error.fault
+    except _Stopped as stopped:
+        os._exit(stopped.number)  # or it would begin the next job
+
+
+class _Stopped(SystemExit):
+    """This worker is to end; what it was doing is cleaned up on the way."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_begin)
+
+
+def _begin() -> None:
+    """In a worker: end, with whatever it started, at a signal, and when the process that it works for has ended."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _stop)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _stop(number: int, _: object) -> None:
+    raise _Stopped(number)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _end(pool: ProcessPoolExecutor) -> None:
+    workers = list(pool._processes.values())  # pyright: ignore[reportPrivateUsage] - Python 3.14 has terminate_workers
+    pool.shutdown(wait=False, cancel_futures=True)
+    for worker in workers:
+        worker.terminate()

@@ -1,7 +1,10 @@
 """Where compression runs: the same jobs on processes of this machine and on a real Dask cluster."""
 
 import os
+import select
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,6 +84,27 @@ def test_whoever_stops_early_cancels_the_rest(chosen: Engine) -> None:
     running = chosen.run(double, list(range(4, 40)))
     assert next(iter(running))[0] >= 4
     running.close()  # type: ignore[attr-defined]
+
+
+def linger(fifo: Path) -> None:
+    """A job that starts a program which writes a byte to the pipe and holds it open; the next job would do so again."""
+    with fifo.open("wb") as held:
+        subprocess.run([sys.executable, "-c", "import time; print(flush=True); time.sleep(1000)"], stdout=held, check=False)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_goes_on_after_its_owner(number: int, tmp_path: Path) -> None:
+    """However the process that asked for the work ends, the workers and what they started end too, and no queued job begins."""
+    os.mkfifo(tmp_path / "fifo")
+    code = "import test_engine, pathlib, sys; list(test_engine.Local(1).run(test_engine.linger, [pathlib.Path(sys.argv[1])] * 3))"
+    owner = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "fifo")], cwd=Path(__file__).parent, stderr=subprocess.PIPE)
+    with owner, (tmp_path / "fifo").open("rb", buffering=0) as read:
+        assert read.read(1) == b"\n"
+        owner.send_signal(number)
+        ended, _, _ = select.select([read], [], [], 60)
+        assert ended
+        assert read.read(1) == b""
+    assert owner.returncode != 0
 
 
 @pytest.mark.parametrize(("text", "said"), [("gpu", "no engine is called"), ("dask://", "no engine"), ("dask://127.0.0.1:1", "no Dask")])
