@@ -12,7 +12,7 @@ from compress.records import Data
 from controller import dataset, recipe_file, suite
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-NAMES = ("faces", "gestures", "keywords", "machines", "objects", "speech", "text")
+NAMES = ("faces", "gestures", "images", "keywords", "machines", "objects", "speech", "text")
 QUICK = {"text": "int8-dynamic", "speech": "int8-weights"}
 """What is built here in the place of int8: what the suite's recipes end with."""
 
