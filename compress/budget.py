@@ -19,7 +19,7 @@ LOSS = "accuracy_drop_pp"
 class Weighed:
     """How a recipe's artifact is weighed: `size` gives a quantity of what it makes without training, `loss_pp` what it loses with it.
 
-    A loss is one of accuracy on the held-out samples, in percentage points.
+    A loss is one of accuracy on the held-out samples, in percentage points, infinite where its outputs are no longer the model's.
     """
 
     size: Callable[[Recipe, Target], float]
@@ -43,19 +43,34 @@ def settled(recipe: Recipe, weigh: Weighed) -> tuple[Recipe, list[str]]:
 
 
 def tried(recipe: Recipe) -> Recipe:
-    """The recipe with some strength in place of each target: to see whether it can be made at all."""
+    """The recipe with some strength in place of a target: to see whether it can be made at all.
+
+    Raises FaultError `unsupported_op` for several targets, which many strengths would reach.
+    """
+    if sum(step.target is not None for step in recipe.steps) > 1:
+        raise FaultError("unsupported_op", f"{recipe.name}: more than one step has a target", "give the others a strength", "compress")
     for at, step in enumerate(recipe.steps):
         recipe = _with(recipe, at, 0.5) if step.target else recipe
     return recipe
 
 
 def untrained(recipe: Recipe, stages: Sequence[Stage]) -> Recipe:
-    """The recipe, planned as `stages`, without any training: what it makes has the same size."""
-    steps = [
-        replace(step, params={**step.params, TRAINING: 0}) if TRAINING in stage.technique.params.model_fields else step
-        for step, stage in zip(recipe.steps, stages, strict=True)
-    ]
+    """The recipe, planned as `stages`, with as little training as its steps allow: what it makes has the same size."""
+    steps = [_untrained(step, stage) for step, stage in zip(recipe.steps, stages, strict=True)]
     return replace(recipe, steps=tuple(steps))
+
+
+def _untrained(step: Step, stage: Stage) -> Step:
+    if TRAINING not in stage.technique.params.model_fields:
+        return step
+    for epochs in (0, 1):
+        params = {**step.params, TRAINING: epochs}
+        try:
+            stage.technique.check(params)
+        except ValueError:
+            continue
+        return replace(step, params=params)
+    return step
 
 
 def strength_of(step: Step) -> str:

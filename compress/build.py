@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import shutil
 import time
 from collections.abc import Generator
@@ -45,7 +46,7 @@ def build(source: Source, recipe: Recipe, format: str, data: Data, context: Cont
         pipeline.plan(budget.tried(recipe), making.formats(source), format)
         recipe, found = budget.settled(recipe, _weighed(source, format, data, context))
         job = making.check(source, recipe, format, data, context)
-        folder = context.cache / "variants" / _key(job)
+        folder = context.cache / "variants" / _key(job, found)
         cache.once(folder, making.is_whole, lambda partial: _make(job, found, partial))
         return Variant(making.artifact(folder, format), folder, making.manifest(folder))
 
@@ -117,16 +118,22 @@ def _weighed(source: Source, format: str, data: Data, context: Context) -> Weigh
         held_out = data.held_out
         if held_out is None or held_out.labels is None:
             raise FaultError("bad_data", "there are no held-out samples with labels", "add held_ arrays and held_labels to the data file")
-        told = build(source, recipe, format, replace(data, eval_feeds=held_out.feeds, labels=held_out.labels), context).manifest
+        try:
+            told = build(source, recipe, format, replace(data, eval_feeds=held_out.feeds, labels=held_out.labels), context).manifest
+        except FaultError as error:
+            if error.fault.code != "verification":
+                raise
+            return math.inf
         return 100 * (told["reference_accuracy"] - told["accuracy"])
 
     return Weighed(size, loss_pp)
 
 
-def _key(job: Job) -> str:
+def _key(job: Job, found: list[str]) -> str:
     arrays = [provenance.arrays_digest(model.samples) for model in (job.original, job.twin) if model is not None]
     labels = {} if job.data.labels is None else {"labels": job.data.labels}
     verified = {"recipe": asdict(job.recipe), "data": [*arrays, provenance.arrays_digest(labels)], "task": tasks.digest(job.data.task)}
+    verified["found"] = found
     return fingerprint({"made": making.key(job), **verified})
 
 
@@ -148,7 +155,7 @@ def _make(job: Job, found: list[str], folder: Path) -> None:
     calibrated = any(stage.technique.needs_data for stage in job.stages)
     manifest = {
         "recipe": asdict(job.recipe),
-        "parents": [{"file": job.original.name, "format": job.original.format, "sha256": job.original.sha256}],
+        "parents": making.parents(job),
         "artifact": dump(artifact),
         "size_bytes": size_bytes,
         "float_size_bytes": made["float_size_bytes"],
@@ -158,7 +165,12 @@ def _make(job: Job, found: list[str], folder: Path) -> None:
         "calibration_samples": len(next(iter(job.original.calibration.values()))) if calibrated else 0,
         "seed": SEED,
         "tools": making.tools(job),
+        "techniques": [
+            {"technique": stage.technique.name, "format": stage.technique.format, "params": stage.params.model_dump(mode="json")}
+            for stage in job.stages
+        ],
         "steps": made["told"],
+        "extras": made["extras"],
         "refusal": refusal and dump(refusal),
         "notes": notes,
         "seconds": made["seconds"],

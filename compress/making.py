@@ -14,7 +14,7 @@ from compress import cache, pipeline, provenance, tasks, training
 from compress.original import Original, original
 from compress.pipeline import Stage
 from compress.recipes import Recipe
-from compress.records import Context, Data, Source
+from compress.records import Context, Data, Samples, Source
 from compress.stages import Work, carry_out
 from compress.techniques import FILES, TORCH, TrainingTechnique
 
@@ -67,10 +67,11 @@ def _twin(source: Source, model: Original, data: Data) -> Original | None:
 
 
 def key(job: Job) -> str:
-    """What an unverified artifact depends on. Evaluation samples are not among it: no choice looks at them."""
+    """What an unverified artifact depends on. Evaluation samples are not among it, unless they are all there is to calibrate with."""
     stages, source, data = job.stages, job.source, job.data
     chooses = any(stage.technique.needs_labels for stage in stages)
-    learnt = [data.train, data.held_out] if job.trains else [data.held_out] if chooses else []
+    seen = Samples(data.calib_feeds or data.eval_feeds, None)
+    learnt = [data.train, data.held_out, seen] if job.trains else [data.held_out] if chooses else []
     record = {
         "model": [model.sha256 for model in (job.original, job.twin) if model is not None],
         "torch": training.digest(source.torch) if job.trains and source.torch else "",
@@ -82,6 +83,16 @@ def key(job: Job) -> str:
         "code": provenance.code_digest(),
     }
     return fingerprint(record)
+
+
+def parents(job: Job) -> list[dict[str, str]]:
+    """What the artifact was made from and compared with, the latter first; of a torch module the sha256 covers code and weights."""
+    first = job.stages[0].technique.format if job.stages else job.format
+    models = [job.original, *([job.twin] if job.twin and first == job.twin.format else [])]
+    found = [{"file": model.name, "format": model.format, "sha256": model.sha256} for model in models]
+    if job.trains and job.source.torch:
+        found.append({"file": job.source.torch.file.name, "format": TORCH, "sha256": training.digest(job.source.torch)})
+    return found
 
 
 def tools(job: Job) -> dict[str, str]:

@@ -16,7 +16,7 @@ _TOOLS = {
     "tflite": ("numpy", "ai-edge-litert", "litert-quantizer"),
     "openvino": ("numpy", "onnx", "onnxruntime", "openvino", "nncf"),
     "tensorrt": ("numpy", "onnx", "onnxruntime"),
-    "torch": ("numpy", "onnx", "torch"),
+    "torch": ("numpy", "onnx", "torch", "torch-pruning", "tensorly"),
 }
 _EXTRAS = {"torch": "train"}
 

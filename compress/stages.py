@@ -58,8 +58,8 @@ class Work:
 
 def carry_out(stages: Sequence[Stage], format: str, work: Work) -> tuple[Model, int]:  # noqa: A002  (the domain's word)
     """The compressed model, and the size in bytes of the float model in the same format; raises FaultError."""
-    plain = _given(work.original, work.folder / "original")
     with quiet(), library_errors():
+        plain = _given(work.original, work.folder / "original")
         np.random.seed(SEED)  # the libraries draw from the global generator, if at all
         _bring(plain, format, work)
         float_bytes = size_bytes(plain.path, format)

@@ -1,5 +1,6 @@
 """Targets: a step finds its own strength."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from compress import budget, pipeline, recipes
 from compress.budget import Weighed
 from compress.build import build
 from compress.recipes import Recipe, Step, Target
+from compress.records import Samples
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +52,20 @@ def test_sizes_are_weighed_without_training() -> None:
     assert [step.params for step in budget.untrained(one, stages).steps] == [{"epochs": 0}, {}]
 
 
+def test_a_step_that_always_trains_trains_least() -> None:
+    """Distillation has no fewer than one epoch."""
+    one = Recipe("r", (Step("distill", {"epochs": 9}),))
+    stages = pipeline.plan(one, ["torch"], "onnx")
+    assert budget.untrained(one, stages).steps[0].params == {"epochs": 1}
+
+
+def test_there_is_one_target() -> None:
+    """A second one, which would be left out without a word, is refused."""
+    two = Recipe("two", (Step("lowrank", {}, Target("macs", 5)), Step("lowrank", {}, Target("macs", 5))))
+    with pytest.raises(FaultError, match="two: more than one step has a target"):
+        budget.tried(two)
+
+
 def test_a_file_of_a_size_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The example in 50,000 bytes: the file that comes out fits, one hundredth weaker it would not, and the manifest says how."""
     monkeypatch.undo()
@@ -76,6 +92,22 @@ def test_a_target_out_of_reach_says_so() -> None:
     with pytest.raises(FaultError, match="even the weakest") as refusal:
         budget.settled(recipe("accuracy_drop_pp", 0.0001), weighed([]))
     assert refusal.value.fault.code == "accuracy_floor"
+
+
+def test_a_strength_that_ruins_the_model_loses_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A weaker one is looked for where outputs are no longer the model's; the manifest tells each target's own note."""
+    monkeypatch.undo()
+    source, data = example()
+    data = replace(data, held_out=Samples(data.eval_feeds, data.labels))
+    kept = context(tmp_path)
+    monkeypatch.setattr("compress.verify.MIN_SQNR_DB", 30.0)
+    monkeypatch.setattr("compress.verify.MAX_ACCURACY_DROP", 0.0)
+    notes: list[str] = []
+    for points in (3, 3.5):
+        made = build(source, Recipe("loses", (Step("lowrank", {}, Target("accuracy_drop_pp", points)),)), "onnx", data, kept)
+        assert 0 < made.manifest["recipe"]["steps"][0]["params"]["ratio"] < 0.5
+        notes += [note for note in made.manifest["notes"] if "accuracy_drop_pp" in note]
+    assert [note.rpartition(" ")[2] for note in notes] == ["3", "3.5"]
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,14 @@
 Only `python -m compress.training` imports torch; this module starts it.
 """
 
+import ast
 import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -37,16 +38,49 @@ class Trained:
 
 
 def digest(source: TorchSource) -> str:
-    """The sha256 (hex) of the module's file, of its weights and of the factory's name."""
+    """The sha256 (hex) of the module's file, of what it imports from its folder, of its weights and of the factory's name."""
     content = hashlib.sha256(source.factory.encode())
     for path in (source.file, source.weights):
         content.update(b"\0" + hashlib.sha256(path.read_bytes()).digest() if path else b"\0")
+    for path in beside(source.file):
+        content.update(str(path.relative_to(source.file.parent)).encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return content.hexdigest()
+
+
+def beside(file: Path) -> list[Path]:
+    """The modules of its folder that a module's file imports, and what they import from there; of a package every module.
+
+    Found without running any of it: what cannot be parsed imports nothing.
+    """
+    found: set[Path] = set()
+    ahead = [file]
+    while ahead:
+        for name in _imported(ahead.pop()):
+            there = [file.with_name(f"{name}.py"), *(file.parent / name).rglob("*.py")]
+            new = [path for path in there if path.is_file() and path != file and path not in found]
+            found.update(new)
+            ahead += new
+    return sorted(found)
+
+
+def _imported(file: Path) -> Iterator[str]:
+    """The top-level names of all import statements."""
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError, RecursionError):
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module.partition(".")[0]
 
 
 def exported(source: TorchSource, data: Data, folder: Path) -> Path:
     """The module as it is, as ONNX with batch 1, exported once for its content below `folder`; raises FaultError as `run`."""
-    kept = folder / "exported" / fingerprint([digest(source), [list(array.shape[1:]) for array in data.eval_feeds.values()]])
+    fed = {name: [array.dtype.str, *array.shape[1:]] for name, array in (data.calib_feeds or data.eval_feeds).items()}
+    record = [digest(source), list(fed.items()), provenance.tools("torch"), provenance.code_digest()]
+    kept = folder / "exported" / fingerprint(record)
 
     def make(partial: Path) -> None:
         with TemporaryDirectory(dir=partial) as work:
@@ -119,7 +153,7 @@ def _save(folder: Path, name: str, samples: Samples) -> None:
 def _result(folder: Path, status: int, source: TorchSource) -> Trained:
     result = folder / "result.json"
     if status != 0 or not result.is_file():
-        lines = (folder / "log").read_bytes()[-LOG_BYTES:].decode("utf-8", "replace").strip().splitlines() or ["it said nothing"]
+        lines = _tail(folder / "log").strip().splitlines() or ["it said nothing"]
         message = f"{source.file.name}: the training process ended with status {status}: {lines[-1]}"
         raise FaultError("crash", message[:400], "see whether it has enough memory", "compress")
     try:
@@ -130,3 +164,9 @@ def _result(folder: Path, status: int, source: TorchSource) -> Trained:
         return Trained(folder / MODEL, tuple(load(list[str], told["notes"])), load(dict[str, object], told["told"]))
     except (SchemaError, KeyError) as error:
         raise FaultError("crash", f"{source.file.name}: the training process gave no result: {error}", "see the log", "compress") from error
+
+
+def _tail(log: Path) -> str:
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - LOG_BYTES))
+        return file.read().decode("utf-8", "replace")

@@ -45,7 +45,14 @@ def _run(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
     for step in job["steps"]:
         technique: Any = find(step["technique"], TORCH)
         here.step = step["technique"]
-        model = technique.train(model, technique.check(step["params"]), here)
+        try:
+            model = technique.train(model, technique.check(step["params"]), here)
+        except (FaultError, MemoryError):
+            raise
+        except Exception as error:
+            traceback.print_exc()
+            message = f"{file.name}: {here.step}: {_line(error)}"
+            raise FaultError("convert_fail", message, "see whether the module, its task and the labels go together", "compress") from error
     try:
         export.to_onnx(model, here.example(), folder / "model.onnx")
     except Exception as error:

@@ -41,6 +41,8 @@ def fit(
     for _ in range(epochs):
         model.train()
         for rows in torch.randperm(len(train), generator=generator).split(BATCH):
+            if len(rows) == 1 < len(train):
+                continue  # BatchNorm has no variance of one sample
             optimiser.zero_grad()
             measure(model, train.take(rows)).backward()
             optimiser.step()

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from agent.schema import FaultError
@@ -102,8 +104,13 @@ class Session:
             raise FaultError(
                 "bad_data", f"there are no {what} samples", f"add arrays with the prefix {prefix} to the data file", "compress"
             )
-        labels = None if samples.labels is None else torch.as_tensor(samples.labels)
+        labels = None if samples.labels is None else torch.as_tensor(_native(samples.labels))
         return Split(tuple(torch.as_tensor(samples.feeds[name]) for name in self._names), labels)
+
+
+def _native(labels: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Whole numbers as int64: torch computes with no unsigned ones, and reads no foreign byte order."""
+    return labels.astype(np.int64) if labels.dtype.kind in "iu" else labels.astype(labels.dtype.newbyteorder("="))
 
 
 @torch.inference_mode()
