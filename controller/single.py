@@ -1,5 +1,6 @@
 """A suite of one model that was named on the command line."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from controller.errors import FleetmarkError
 from controller.suite import Model, Suite
 
 SUFFIXES = (".onnx", ".tflite")
+NAME_CHARACTERS = "A-Za-z0-9._-"
 
 
 def is_model(text: str) -> bool:
@@ -19,7 +21,10 @@ def is_model(text: str) -> bool:
 
 
 def suite(text: str, given: Mapping[str, Any], recipes: Sequence[str], backends: Sequence[str] = ("auto",)) -> Suite:
-    """The suite; `given` are further fields of its model (data, tflite, weights, task). Raises FleetmarkError."""
+    """The suite; `given` are further fields of its model (data, tflite, weights, task). Raises FleetmarkError.
+
+    The model is called as its file is, in the characters that a name may have.
+    """
     fields = {key: str(value) if isinstance(value, Path) else value for key, value in given.items() if value is not None}
     fields.setdefault("task", "classification" if fields.get("data") else "none")
     try:
@@ -30,7 +35,7 @@ def suite(text: str, given: Mapping[str, Any], recipes: Sequence[str], backends:
         raise FleetmarkError(f"{where}: {detail['msg'].removeprefix('Value error, ')}", next="see --help") from None
     path = model.torch.file if model.torch else model.source
     return Suite(
-        models={path.stem: model},
+        models={re.sub(f"[^{NAME_CHARACTERS}]", "_", path.stem).lstrip("._-") or "model": model},
         recipes=tuple(recipes),
         devices=("all",),
         backends=tuple(BackendChoice(name=name) for name in backends),

@@ -85,3 +85,25 @@ def test_mistakes_are_named_with_the_way_out(fleetmark, words, said: str) -> Non
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert not Path("artifacts").exists()
+
+
+def test_what_is_not_ours_stays(fleetmark, tmp_path: Path) -> None:
+    """A file that somebody put beside an artifact is not lost: the artifact is not written, and the way out is told."""
+    words = (EXAMPLE / "model.onnx", "-r", "fp16", "-o", "out")
+    assert fleetmark(*words).returncode == 0
+    folder = tmp_path / "out" / "model" / "fp16" / "onnx"
+    (folder / "notes.txt").write_text("mine")
+    again = fleetmark(*words)
+    assert again.returncode == 2
+    assert "holds notes.txt" in again.stderr
+    assert (folder / "notes.txt").read_text() == "mine"
+    (folder / "notes.txt").unlink()
+    assert fleetmark(*words).returncode == 0
+
+
+def test_a_name_stays_in_the_output_folder(fleetmark, tmp_path: Path) -> None:
+    """A model called `...onnx` or `my model.onnx` has a folder of its own below --output."""
+    for name, folder in (("...onnx", "model"), ("my model.onnx", "my_model")):
+        (tmp_path / name).write_bytes((EXAMPLE / "model.onnx").read_bytes())
+        assert fleetmark(tmp_path / name, "-o", "out").returncode == 0
+        assert (tmp_path / "out" / folder / "fp32" / "onnx" / "model.onnx").is_file()

@@ -40,6 +40,7 @@ MaxSize = Annotated[int | None, typer.Option("--max-size", min=1, help="With --s
 MaxDrop = Annotated[float | None, typer.Option("--max-drop-pp", min=0, help="With --search: percentage points that it may lose.")]
 MaxLatency = Annotated[float | None, typer.Option("--max-latency-ms", min=0, help="With --search: what it may take on every device.")]
 TRIALS = 30
+SHOWN = 3
 COLUMNS = ("model", "recipe", "format", "bytes", "", "weights", "zeros", "MACs", "accuracy (pp)", "SQNR")
 UNITS = (("G", 1e9), ("M", 1e6), ("k", 1e3))
 FIGURES = (
@@ -195,13 +196,31 @@ def _formats(suite: "Suite", name: str, asked: list[str] | None) -> list[str]:
 
 
 def write_variant(variant: "Variant", folder: Path) -> None:
-    """Put the files and manifest.json there, whole or not at all."""
+    """Put the files and manifest.json there, whole or not at all; raises FleetmarkError for a folder with anything else in it."""
+    from controller.errors import FleetmarkError
+
+    others = sorted({path.name for path in folder.iterdir()} - _ours(folder)) if folder.is_dir() else [folder.name]
+    if folder.exists() and others:
+        message = f"{folder} holds {', '.join(others[:SHOWN])}, which would be lost"
+        raise FleetmarkError(message, next="move it away, or choose another --output")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as temporary:
         fresh = Path(shutil.copytree(variant.folder, Path(temporary, "new")))
         if folder.exists():
             folder.rename(Path(temporary, "old"))
         fresh.rename(folder)
+
+
+def _ours(folder: Path) -> set[str]:
+    """The names of the files that an earlier variant put there."""
+    from agent.schema import SchemaError
+    from compress import making
+
+    try:
+        told = making.manifest(folder)
+        return {"manifest.json", *(file["name"] for file in told["artifact"]["files"]), *told["extras"]}
+    except (OSError, SchemaError, KeyError, TypeError):
+        return set()
 
 
 def _document(key: tuple[str, str, str], variant: "Variant", output: Path) -> dict[str, Any]:
