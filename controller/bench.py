@@ -153,18 +153,23 @@ def _needs_this_machine(order: Order) -> bool:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Parcel:
-    """An order for another machine: the files that its source names, by their place in it. `factory` is a torch module's."""
+    """An order for another machine: the files that its source names, by their place in it.
+
+    `factory` is a torch module's, `beside` the modules of its folder that it imports, by their paths there.
+    """
 
     order: Order
     files: Mapping[str, tuple[str, bytes]]
     factory: str
+    beside: Mapping[str, bytes]
 
 
 def _parcel(order: Order, source: Source) -> _Parcel:
     torch = source.torch
     paths = {"onnx": source.onnx, "tflite": source.tflite, "file": torch and torch.file, "weights": torch and torch.weights}
     files = {place: (path.name, _content(place, path)) for place, path in paths.items() if path is not None}
-    return _Parcel(order, files, torch.factory if torch else "")
+    beside = {str(path.relative_to(torch.file.parent)): path.read_bytes() for path in training.beside(torch.file)} if torch else {}
+    return _Parcel(order, files, torch.factory if torch else "", beside)
 
 
 def _content(place: str, path: Path) -> bytes:
@@ -187,6 +192,10 @@ def _build_elsewhere(parcel: _Parcel) -> _Built:
             paths[place] = Path(folder, place, Path(name).name)
             paths[place].parent.mkdir()
             paths[place].write_bytes(content)
+        for name, content in parcel.beside.items():
+            module = paths["file"].parent / name
+            module.parent.mkdir(parents=True, exist_ok=True)
+            module.write_bytes(content)
         torch = TorchSource(paths["file"], parcel.factory, paths.get("weights")) if parcel.factory else None
         source = Source(parcel.order.model, paths.get("onnx"), paths.get("tflite"), torch)
         made = _build(_Job(parcel.order, source, Context(cache_folder() / "artifacts", run_model)))

@@ -6,14 +6,18 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from compress_models import context, example
 
-from agent.schema import Fault, FaultError
-from compress import recipes
+from agent.schema import Artifact, Fault, FaultError, decode, load
+from compress import recipes, training
+from compress.build import Source
 from compress.recipes import Recipe, Step, Target
+from compress.records import TorchSource
 from controller import bench, engine
 from controller.bench import Bench
 from controller.dataset import Dataset
@@ -133,6 +137,31 @@ def test_a_build_is_the_same_anywhere(scheduler: str, tmp_path: Path) -> None:
         assert theirs.folder.parent == tmp_path / "dask" / "cache" / "variants"
     assert built["local", "tuned", "onnx"] == built["dask", "tuned", "onnx"]
     assert built["dask", "tuned", "onnx"].code == "unsupported_op"
+
+
+def test_a_torch_module_travels_with_what_it_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The modules beside its file, packages too, are there where it is built: the artifact is this machine's."""
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "sizes.py").write_text("HIDDEN = 4\n")
+    (tmp_path / "layers.py").write_text("from parts.sizes import HIDDEN\nfrom torch import nn\nlast = lambda: nn.Linear(HIDDEN, 10)\n")
+    file = tmp_path / "net.py"
+    code = "import layers\nfrom torch import nn\n\ndef Net():\n    return nn.Sequential(nn.Flatten(), nn.Linear(784, 4), layers.last())\n"
+    file.write_text(code)
+    weights = tmp_path / "net.pt"
+    torch.save(
+        {"1.weight": torch.ones(4, 784), "1.bias": torch.ones(4), "2.weight": torch.eye(10)[:, :4], "2.bias": torch.ones(10)}, weights
+    )
+    _, data = example()
+    module = TorchSource(file, "Net", weights)
+    source = Source("net", training.exported(module, data, tmp_path / "here"), None, module)
+    laid = Bench(
+        {"net": Dataset(tmp_path / "x", "", {}, replace(data, labels=None), random=False)}, {"net": source}, {}, {}, context(tmp_path)
+    )
+    order = laid.order("net", recipes.get("int8-weights"), "onnx")
+    ((_, here),) = laid.build([order], Local())
+    monkeypatch.setenv("FLEETMARK_CACHE", str(tmp_path / "there"))
+    there = bench._build_elsewhere(bench._parcel(order, source))
+    assert load(Artifact, decode(there.files["manifest.json"])["artifact"]) == here.artifact
 
 
 def test_what_needs_this_machine_stays_here(tmp_path: Path) -> None:
