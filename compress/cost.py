@@ -17,6 +17,9 @@ from compress.tflite_model import constant, indices, operator_name, type_name
 MATRIX_RANK = 2
 """Weights have at least so many axes; biases and scales do not count as weights."""
 
+UNCOUNTED = ("If", "Loop", "Scan", "Einsum", "Attention", "DeformConv", "IF", "WHILE", "CALL", "SVDF", "CUSTOM")
+"""ONNX's and TFLite's operators that compute what is not counted here."""
+
 RECURRENT = ("RNN", "GRU", "LSTM")
 Shapes = Mapping[str, Sequence[int]]
 
@@ -31,7 +34,7 @@ class Cost:
 
 
 def of(path: Path, format: str) -> Cost:  # noqa: A002  (the domain's word)
-    """The cost of a float model in onnx or tflite; an open dimension counts as 1. Raises FaultError `bad_model`."""
+    """The cost of a float model in onnx or tflite; an open batch counts as 1. Raises FaultError `bad_model`."""
     return _tflite(path) if format == "tflite" else _onnx(path)
 
 
@@ -43,7 +46,9 @@ def _onnx(path: Path) -> Cost:
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     shapes: dict[str, Sequence[int]] = {name: array.shape for name, array in weights.items()}
     for value in (*graph.input, *graph.value_info, *graph.output):
-        shapes.setdefault(value.name, [max(1, dim.dim_value) for dim in value.type.tensor_type.shape.dim])
+        dims = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        if value.type.tensor_type.HasField("shape") and 0 not in dims[1:]:
+            shapes.setdefault(value.name, [dims[0] or 1, *dims[1:]] if dims else [])
     counts = [_onnx_macs(node, shapes) for node in graph.node]
     return Cost(onnx_model.parameters(path), _sum(counts), _sparsity(weights.values()))
 
@@ -52,7 +57,7 @@ def _onnx_macs(node: Any, shapes: Shapes) -> int | None:
     """A node's multiply-accumulates, 0 for what has none; None where it has some and its shapes are not known."""
     count = _ONNX.get(node.op_type)
     if count is None:
-        return 0
+        return None if node.op_type in UNCOUNTED or node.domain not in ("", "ai.onnx") else 0
     try:
         return count(node, shapes)
     except (KeyError, IndexError):
@@ -108,10 +113,10 @@ def _tflite_macs(model: Any, graph: Any, operator: Any) -> int | None:
     if name == "FULLY_CONNECTED":
         return output * shapes[1][-1]
     if name == "BATCH_MATMUL":
-        return output * shapes[0][-1]
+        return output * shapes[0][-2 if operator.builtinOptions.adjX else -1]
     if name == "TRANSPOSE_CONV":
         return prod(shapes[2]) * prod(shapes[1][:3])
-    return None if name.endswith(("LSTM", "RNN")) else 0
+    return None if name in UNCOUNTED or name.endswith(("LSTM", "RNN")) else 0
 
 
 def _tflite_weights(model: Any) -> Iterator[NDArray[Any]]:

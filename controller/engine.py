@@ -142,6 +142,8 @@ def _guarded(work: Callable[[J], R], job: J) -> R | Fault:
         return work(job)
     except FaultError as error:
         return error.fault
+    except MemoryError:
+        return Fault("oom", "compress", "there was not enough memory to compress it", "use fewer --jobs, or a machine with more")
     except _Stopped as stopped:
         os._exit(stopped.number)  # or it would begin the next job
 

@@ -45,9 +45,11 @@ def chosen(request: pytest.FixtureRequest) -> Engine:
 
 
 def double(number: int) -> int:
-    """A job; 3 is at fault."""
+    """A job; 3 is at fault, 4 too large."""
     if number == 3:
         raise FaultError("bad_data", "three", "take another")
+    if number == 4:
+        raise MemoryError
     return 2 * number
 
 
@@ -67,7 +69,9 @@ def die(_: int) -> int:
 
 def test_each_job_has_its_result_or_its_fault(chosen: Engine) -> None:
     """Results come in any order, each with its job; a FaultError becomes the fault of its job alone."""
-    outcomes = dict(chosen.run(double, [1, 2, 3]))
+    outcomes = dict(chosen.run(double, [1, 2, 3, 4]))
+    assert isinstance(outcomes[4], Fault)
+    assert outcomes.pop(4).code == "oom"
     assert outcomes == {1: 2, 2: 4, 3: Fault("bad_data", "", "three", "take another")}
 
 
@@ -85,8 +89,8 @@ def test_a_job_that_always_dies_is_a_fault() -> None:
 
 def test_whoever_stops_early_cancels_the_rest(chosen: Engine) -> None:
     """The first result can be taken and the others left."""
-    running = chosen.run(double, list(range(4, 40)))
-    assert next(iter(running))[0] >= 4
+    running = chosen.run(double, list(range(5, 40)))
+    assert next(iter(running))[0] >= 5
     running.close()  # type: ignore[attr-defined]
 
 
