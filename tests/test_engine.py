@@ -1,5 +1,6 @@
 """Where compression runs: the same jobs on processes of this machine and on a real Dask cluster."""
 
+import functools
 import os
 import select
 import signal
@@ -105,7 +106,12 @@ def test_nothing_goes_on_after_its_owner(number: int, tmp_path: Path) -> None:
     """However the process that asked for the work ends, the workers and what they started end too, and no queued job begins."""
     os.mkfifo(tmp_path / "fifo")
     code = "import test_engine, pathlib, sys; list(test_engine.Local(1).run(test_engine.linger, [pathlib.Path(sys.argv[1])] * 3))"
-    owner = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "fifo")], cwd=Path(__file__).parent, stderr=subprocess.PIPE)
+    owner = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "fifo")],
+        cwd=Path(__file__).parent,
+        stderr=subprocess.PIPE,
+        preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a job in a script's background ignores it
+    )
     with owner, (tmp_path / "fifo").open("rb", buffering=0) as read:
         assert read.read(1) == b"\n"
         owner.send_signal(number)

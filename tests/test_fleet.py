@@ -73,7 +73,9 @@ class Bench:
         cell = Cell(device, "tiny", "fp32", "onnx", model, "onnxruntime", options, Workload("single_stream", {}))
         artifact = Artifact(model, "onnx", [ModelFile("model.onnx", model, len(tiny_model()))])
         feeds = {"onnx": (Feed("image", "image", 1.0, [0.0], [1.0], []),)}
-        dataset = Dataset(self.folder / "data.npz", data, feeds, Data({}, {}, np.zeros(6, np.int64), {}), random=False)
+        dataset = Dataset(
+            self.folder / "data.npz", data, feeds, Data({"x": np.zeros((6, 1), np.float32)}, {}, np.zeros(6, np.int64), {}), random=False
+        )
         self.store.add_cells(RUN, [(cell_id(cell), cell, None)], [])
         return Job(cell_id(cell), cell, artifact, self.folder, dataset)
 
