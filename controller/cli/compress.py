@@ -88,7 +88,6 @@ def compress(
     where an interrupted one was.
     """
     from controller import engine
-    from controller.errors import FleetmarkError
 
     suite = _suite(target, recipe, {"data": data, "tflite": tflite, "weights": weights, "task": task})
     formats = {name: _formats(suite, name, format_) for name in suite.models}
@@ -101,17 +100,17 @@ def compress(
             recipe is not None, format_ or [], trials or TRIALS, timeout, Limits(max_size, max_drop_pp, max_latency_ms), jobs
         )
         return search.search(suite, wanted, shop, output, json)
-    given = {
-        "--trials": trials,
-        "--timeout": timeout,
-        "--max-size": max_size,
-        "--max-drop-pp": max_drop_pp,
-        "--max-latency-ms": max_latency_ms,
-    }
+    _check_no_search(trials=trials, timeout=timeout, max_size=max_size, max_drop_pp=max_drop_pp, max_latency_ms=max_latency_ms)
+    return _make(suite, formats, shop, output, json)
+
+
+def _check_no_search(**given: object) -> None:
+    """Raise FleetmarkError for an option that means something with --search only."""
+    from controller.errors import FleetmarkError
+
     for name, value in given.items():
         if value is not None:
-            raise FleetmarkError(f"{name} is for a search", next="add --search")
-    return _make(suite, formats, shop, output, json)
+            raise FleetmarkError(f"--{name.replace('_', '-')} is for a search", next="add --search")
 
 
 @dataclass(frozen=True, slots=True)
