@@ -3,6 +3,7 @@
 Samples are one zlib-compressed blob a launch and metric, no row for each. A launch that has been written is never edited.
 """
 
+import time
 import zlib
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from controller.tables import PROFILED, SCHEMA, cells, devices, launches, metada
 from reports.records import CellRecord, DeviceRecord, LaunchRecord, RunRecord, VariantRecord
 
 FILE_NAME = "fleetmark.db"
+BUSY_S = 30.0  # how long a writer waits for another
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / FILE_NAME
-        self._engine = sa.create_engine(f"sqlite:///{self.path}", connect_args={"timeout": 30}, poolclass=sa.pool.NullPool)
+        self._engine = sa.create_engine(f"sqlite:///{self.path}", connect_args={"timeout": BUSY_S}, poolclass=sa.pool.NullPool)
         try:
             with self._engine.begin() as connection:
                 found = _schema(connection)
@@ -224,12 +226,26 @@ def _schema(connection: sa.Connection) -> int:
     version = sa.text("PRAGMA user_version")
     found = connection.execute(version).scalar_one()
     if found == 0:
-        connection.execute(sa.text("PRAGMA journal_mode=WAL"))
+        _write_ahead(connection)
         connection.execute(sa.text("BEGIN IMMEDIATE"))
         metadata.create_all(connection)
         connection.execute(sa.text(f"PRAGMA user_version={SCHEMA}"))
         found = connection.execute(version).scalar_one()
     return found
+
+
+def _write_ahead(connection: sa.Connection) -> None:
+    """Switch the journal; SQLite's own time-out does not cover this statement, so several that begin at once take turns here."""
+    until = time.monotonic() + BUSY_S
+    while True:
+        try:
+            connection.execute(sa.text("PRAGMA journal_mode=WAL"))
+        except exc.OperationalError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _pack(sample: Samples) -> dict[str, Any]:

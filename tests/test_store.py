@@ -128,6 +128,18 @@ def test_stores_that_begin_at_once_share_one_database(tmp_path: Path) -> None:
     store.close()
 
 
+def test_a_new_store_waits_for_one_that_switches_its_journal(tmp_path: Path) -> None:
+    """SQLite refuses the switch at once, whatever its time-out, while another holds the file reserved."""
+    with closing(sqlite3.connect(tmp_path / "fleetmark.db", check_same_thread=False, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        end = threading.Timer(0.2, other.execute, ["COMMIT"])
+        end.start()
+        store = Store(tmp_path)
+        end.join()
+    assert store.list_runs() == []
+    store.close()
+
+
 @pytest.mark.parametrize("content", [b"no database at all, but long enough to be taken for one", None])
 def test_a_database_that_is_none_of_ours_is_told(content: bytes | None, tmp_path: Path) -> None:
     """A file that is no database, and one of a later schema, are refused and left as they are."""
