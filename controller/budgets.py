@@ -1,12 +1,10 @@
 """Whether a run keeps its gates: each valid cell of the devices that a gate's selector means, by the same table that the report shows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from controller.gates import Gate
-from controller.inventory import Device
-from controller.selectors import parse
 from reports import format as fmt
+from reports.records import Gate
 from reports.table import Row
 
 
@@ -24,15 +22,14 @@ class Breach:
         return f"{row.variant} on {row.device} with {row.backend} breaks {self.gate.written} ({self.gate.selector}): {row.metric} {found}"
 
 
-def breaches(gates: Sequence[Gate], table: Sequence[Row], devices: Mapping[str, Device]) -> list[Breach]:
+def breaches(gates: Sequence[Gate], table: Sequence[Row]) -> list[Breach]:
     """Give every breach, by gate and then in the table's order; cells that are not valid are told elsewhere and judged by no gate."""
-    cells = {row.cell: row for row in table if row.status == "valid" and row.device in devices}
+    cells = {row.cell: row for row in table if row.status == "valid"}
     rows = {(row.cell, row.metric): row for row in table}
     found: list[Breach] = []
     for gate in gates:
-        selector = parse(gate.selector)
         for cell, head in cells.items():
-            if selector.matches(devices[head.device]) != selector.negated:
+            if head.device in gate.devices:
                 row = rows.get((cell, gate.metric))
                 if row is None or row.value is None or not _keeps(gate, row.value):
                     found.append(Breach(gate, row or _missing(head, gate.metric)))

@@ -18,7 +18,6 @@ from controller.session import Job, Session, is_passing
 from controller.store import Store, status_of
 from controller.tables import PROFILED
 from controller.visit import lane_address
-from reports.records import DeviceRecord
 
 MAX_TRIES = 3
 AGAIN = frozenset({"link_lost", "rebooted", "crash", "protocol"})  # of a launch whose supervisor or link is gone
@@ -141,7 +140,7 @@ class _Lane:
             fleet.listener.phase(device.name, "", "connect")
             fleet.sessions.append(session)
             probe = session.open()
-            fleet.store.set_device(fleet.run_id, DeviceRecord(device.name, device.kind, device.tags, probe))
+            fleet.store.set_device(fleet.run_id, outcome.device_record(device, probe))
             self._open[device.name] = session
             expected = device.expect.power_mode
             if expected and probe.power_mode != expected:

@@ -1,14 +1,16 @@
 """Gates: budgets that a run must keep, written in any unit of the quantity, brought to the metrics and SI units of the report's table."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
 from controller import strict
 from controller.selectors import SelectorText
+from controller.selectors import parse as parse_selector
 from controller.strict import Record, nearest, quoted
+from reports.records import DeviceRecord, Gate
 
 _TIME = {"s": 0, "ms": -3, "us": -6}
 _ENERGY = {"j": 0, "mj": -3, "uj": -6}
@@ -69,17 +71,6 @@ class Limit(Record):
     """At most."""
 
 
-@dataclass(frozen=True, slots=True)
-class Gate:
-    """One budget: `metric` as the table calls it, its bounds in the table's unit, None where there is none; `written` is for people."""
-
-    selector: str
-    metric: str
-    at_most: float | None
-    at_least: float | None
-    written: str
-
-
 def _limit_of_number(value: object) -> object:
     if isinstance(value, bool | str | tuple):
         raise ValueError("a number, `{min: ...}` or `{max: ...}` expected")
@@ -119,6 +110,17 @@ GateTable = Mapping[SelectorText, Limits]
 def parse(table: GateTable) -> tuple[Gate, ...]:
     """Give the gates of a table that was read, in its order."""
     return tuple(_gate(selector, key, limit) for selector, limits in table.items() for key, limit in limits.items())
+
+
+def bind(gates: Iterable[Gate], devices: Iterable[DeviceRecord]) -> tuple[Gate, ...]:
+    """Give the gates with the names of the devices that their selectors mean; one with `!` means all others."""
+    known = list(devices)
+    return tuple(replace(gate, devices=_meant(gate.selector, known)) for gate in gates)
+
+
+def _meant(text: str, devices: Iterable[DeviceRecord]) -> tuple[str, ...]:
+    selector = parse_selector(text)
+    return tuple(device.name for device in devices if selector.matches(device) != selector.negated)
 
 
 def _gate(selector: str, key: str, limit: Limit) -> Gate:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
+from controller import gates
 from controller.store import Store
 from reports.comparison import noise_floors, was_doubled
 from reports.figures import counted
@@ -31,7 +32,8 @@ Runtimes = frozenset[tuple[str, str, str]]  # backend, distribution, version
 def load(store: Store, name: str) -> RunRecord:
     """Give the run that an id, a unique prefix of one, a tag or `latest` names; raises FleetmarkError where none or several do."""
     record = store.load_run(store.find_run(name).id)
-    return replace(record, floors=earlier_floors(store, record))
+    bound = gates.bind(record.gates, record.devices.values())
+    return replace(record, floors=earlier_floors(store, record), gates=bound)
 
 
 def earlier_floors(store: Store, record: RunRecord) -> dict[str, NoiseFloor]:

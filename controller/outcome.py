@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.description import Probe
 from agent.schema import dump
 from controller import metering
 from controller.collect import Collected, Samples
@@ -13,7 +14,7 @@ from controller.inventory import Device
 from controller.session import Job
 from controller.store import status_of
 from reports import steadiness
-from reports.records import LaunchRecord
+from reports.records import DeviceRecord, LaunchRecord, Price
 
 MEASURED = frozenset({"valid", "unsteady", "throttled"})  # of STATUSES: the launch gave numbers
 
@@ -97,3 +98,9 @@ def _gate(collected: Collected, device: Device) -> Iterator[str]:
         hottest = f"{max(before.temps_c.values()):.1f} °C, " if before.temps_c else ""
         busy = f"{100 * before.cpu_busy_share:.0f} % busy" if before.cpu_busy_share is not None else "load unknown"
         yield f"the start gate was given up after {device.settle.timeout_s:g} s (at most {limit:g} °C): {hottest}{busy}"
+
+
+def device_record(device: Device, probe: Probe | None) -> DeviceRecord:
+    """What a run keeps of a device: what the inventory says, and what it said of itself if it was reached."""
+    price = Price(device.price.amount, device.price.currency) if device.price else None
+    return DeviceRecord(device.name, device.kind, device.tags, probe, tuple(device.groups), price)

@@ -6,7 +6,7 @@ import platform
 import secrets
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -20,13 +20,13 @@ from controller.errors import FleetmarkError
 from controller.fleet import Fleet, Listener, now
 from controller.inventory import Device, Meter
 from controller.laptop import cache_folder
-from controller.outcome import MEASURED
+from controller.outcome import MEASURED, device_record
 from controller.plan import PlannedCell
 from controller.session import Job, Session
 from controller.store import Store
 from controller.suite import Suite
 from controller.variants import Prepared
-from reports.records import CellRecord, DeviceRecord, RunRecord, VariantRecord
+from reports.records import CellRecord, RunRecord, VariantRecord
 
 PASSING = frozenset({"link_lost", "rebooted", "protocol", "cancelled", "busy", "unreachable", "timeout", "disk_full"})
 PACKAGES = ("numpy", "onnx", "onnxruntime", "ai-edge-litert", "litert-quantizer", "openvino", "nncf", "paramiko", "altair")
@@ -123,7 +123,7 @@ def _execute(request: Request, store: Store, listener: Listener, run_id: str, re
     record = store.load_run(run_id)
     for device in request.devices:
         if device.name not in record.devices:
-            store.set_device(run_id, DeviceRecord(device.name, device.kind, device.tags, None))
+            store.set_device(run_id, device_record(device, None))
     by_id = {cell.id: cell for cell in record.cells}
     jobs = [job for job in matrix.jobs if not _is_final(by_id[job.id])]
     store.cell_faults(run_id, {job.id: None for job in jobs})
@@ -200,6 +200,7 @@ def _document(request: Request) -> dict[str, Any]:
         "suite": request.name,
         "launches": request.launches,
         "rate_per_s": request.suite.rate_per_s,
+        "gates": [asdict(gate) for gate in request.suite.gates],
         "request": dict(request.document),
         "provenance": {
             "controller": platform.node(),

@@ -3,13 +3,16 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator
 
 from controller.errors import NothingSelectedError, SelectorError
 from controller.inventory import Device, Inventory
 from controller.strict import NAME, nearest, quoted
+
+if TYPE_CHECKING:
+    from reports.records import DeviceRecord
 
 _SYNTAX = re.compile(rf"(?P<negated>!?)(?:(?P<key>{NAME})=(?P<value>.+)|(?P<name>{NAME}))")
 
@@ -22,7 +25,7 @@ class Selector:
     value: str
     negated: bool = False
 
-    def matches(self, device: Device) -> bool:
+    def matches(self, device: "Device | DeviceRecord") -> bool:
         """Whether it names this device, one of its groups or one of its tags."""
         if self.key:
             return self.value == (device.kind if self.key == "kind" else device.tags.get(self.key))

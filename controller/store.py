@@ -7,7 +7,7 @@ import time
 import zlib
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,7 +21,7 @@ from agent.schema import Cell, Conditions, Fault, dump, load
 from controller.collect import DTYPES, Samples
 from controller.errors import FleetmarkError
 from controller.tables import PROFILED, SCHEMA, cells, devices, launches, metadata, runs, samples, variants
-from reports.records import CellRecord, DeviceRecord, LaunchRecord, RunRecord, VariantRecord
+from reports.records import CellRecord, DeviceRecord, Gate, LaunchRecord, Price, RunRecord, VariantRecord
 
 FILE_NAME = "fleetmark.db"
 BUSY_S = 30.0  # how long a writer waits for another
@@ -112,7 +112,13 @@ class Store:
 
     def set_device(self, run_id: str, device: DeviceRecord) -> None:
         """Write what a device said of itself."""
-        document = {"kind": device.kind, "tags": dict(device.tags), "probe": dump(device.probe)}
+        document = {
+            "kind": device.kind,
+            "tags": dict(device.tags),
+            "probe": dump(device.probe),
+            "groups": list(device.groups),
+            "price": asdict(device.price) if device.price else None,
+        }
         with self._transaction() as connection:
             where = (devices.c.run_id == run_id) & (devices.c.name == device.name)
             connection.execute(devices.delete().where(where))
@@ -218,6 +224,8 @@ class Store:
             cells=found_cells,
             conditions=document["provenance"],
             rate_per_s=document.get("rate_per_s", 1.0),
+            gates=tuple(Gate(**gate) for gate in document.get("gates", ())),
+            tag=run.tag,
         )
 
 
@@ -295,7 +303,16 @@ def _launch(row: Any, values: Mapping[str, NDArray[np.float64]]) -> LaunchRecord
 
 
 def _device(row: Any) -> DeviceRecord:
-    return DeviceRecord(row.name, row.document["kind"], row.document["tags"], _optional(Probe, row.document["probe"]))
+    document = row.document
+    price = document.get("price")
+    return DeviceRecord(
+        row.name,
+        document["kind"],
+        document["tags"],
+        _optional(Probe, document["probe"]),
+        tuple(document.get("groups", ())),
+        Price(**price) if price else None,
+    )
 
 
 def _variant(row: Any) -> VariantRecord:

@@ -11,9 +11,10 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag,
 from compress.records import TorchSource
 from controller import gates, strict, yamlfile
 from controller.choices import BackendChoice, BackendField, WorkloadChoice, WorkloadField
-from controller.gates import Gate, GateTable, Limits
+from controller.gates import GateTable, Limits
 from controller.selectors import SelectorText
 from controller.strict import FilePath, Name, Record, UniqueNames, Version, quoted
+from reports.records import Gate
 
 TASKS = ("classification", "detection", "embedding", "anomaly", "sequence", "none")
 

@@ -55,6 +55,29 @@ class CellRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Price:
+    """What a device costs; `currency` is of ISO 4217, and prices in several are never compared."""
+
+    amount: float
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """One budget: `metric` as the table calls it, its bounds in the table's unit, None where there is none; `written` is for people.
+
+    `devices` are the names in the run that its `selector` means.
+    """
+
+    selector: str
+    metric: str
+    at_most: float | None
+    at_least: float | None
+    written: str
+    devices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceRecord:
     """A device as the inventory names it and as it introduced itself; `probe` is None if it was never reached."""
 
@@ -62,6 +85,8 @@ class DeviceRecord:
     kind: str
     tags: Mapping[str, str]
     probe: Probe | None
+    groups: tuple[str, ...] = ()
+    price: Price | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,4 +127,6 @@ class RunRecord:
     cells: tuple[CellRecord, ...]
     conditions: Mapping[str, object]  # controller's host, packages, command line: provenance
     rate_per_s: float = 1.0  # the target rate of inferences that power is given at
+    gates: tuple[Gate, ...] = ()
+    tag: str | None = None
     floors: Mapping[str, NoiseFloor] = field(default_factory=dict[str, NoiseFloor])  # by device, from an earlier run with A/A pairs

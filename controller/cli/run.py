@@ -192,11 +192,11 @@ def _run(request: "Request", store: "Store", results: Path, resume: str | None) 
         raise
     record = history.load(store, run_id)
     store.close()
-    broken = _show(record, request, results)
+    broken = _show(record, results)
     return _code({cell.status for cell in record.cells}, broken)
 
 
-def _show(record: "RunRecord", request: "Request", results: Path) -> int:
+def _show(record: "RunRecord", results: Path) -> int:
     """Write the report, print the summary, the broken gates and the report's path; give how many gates are broken."""
     from rich.console import Console
 
@@ -206,7 +206,7 @@ def _show(record: "RunRecord", request: "Request", results: Path) -> int:
     rows = table.rows(record)
     written = write(page.render(record), results / record.id / "report.html")
     Console().print(summary.summary(record, rows))
-    broken = budgets.breaches(request.suite.gates, rows, {device.name: device for device in request.devices})
+    broken = budgets.breaches(record.gates, rows)
     for breach in broken:
         typer.echo(f"gate: {breach}")
     typer.echo(f"report: {written}")
