@@ -53,8 +53,9 @@ def test_what_loses_more_than_its_floor_is_not_written_unless_asked(fleetmark, t
     """An artifact below its recipe's floor is told with its reason and left out; --keep-all writes it with that reason."""
     Path("careless.yaml").write_text(FLOOR)
     words = (EXAMPLE / "suite.yaml", "-r", tmp_path / "careless.yaml", "-o", "out")
-    refused = fleetmark(*words)
+    refused = fleetmark(*words, "--json")
     assert refused.returncode == 3
+    assert [one["fault"]["code"] for one in json.loads(refused.stdout)["variants"]] == ["accuracy_floor"]
     assert "accuracy_floor: careless loses" in refused.stderr
     assert not Path("out").exists()
     kept = fleetmark(*words, "--keep-all")
@@ -76,6 +77,7 @@ def test_what_loses_more_than_its_floor_is_not_written_unless_asked(fleetmark, t
         ((EXAMPLE / "model.onnx", "--task", "guess"), "no task is called"),
         ((EXAMPLE / "model.onnx", "--trials", "3"), "--trials is for a search"),
         ((EXAMPLE / "model.onnx", "-l", "pi"), "inventory.yaml"),
+        ((EXAMPLE / "model.onnx", "-o", EXAMPLE / "model.onnx" / "below"), "model.onnx is a file"),
     ],
 )
 def test_mistakes_are_named_with_the_way_out(fleetmark, words, said: str) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from controller.engine import Engine
     from controller.inventory import Device
     from controller.suite import Suite
+    from controller.variants import Prepared
 
 Target = Annotated[str, typer.Argument(metavar="MODEL|SUITE", help="An .onnx, a .tflite, python:package.module:factory, or a suite.yaml.")]
 Recipes = Annotated[
@@ -89,6 +90,7 @@ def compress(
     """
     from controller import engine
 
+    _check_output(output)
     suite = _suite(target, recipe, {"data": data, "tflite": tflite, "weights": weights, "task": task})
     formats = {name: _formats(suite, name, format_) for name in suite.models}
     shop = Workshop(*_devices(inventory, select), engine.choose(where, jobs), keep_all)
@@ -102,6 +104,15 @@ def compress(
         return search.search(suite, wanted, shop, output, json)
     _check_no_search(trials=trials, timeout=timeout, max_size=max_size, max_drop_pp=max_drop_pp, max_latency_ms=max_latency_ms)
     return _make(suite, formats, shop, output, json)
+
+
+def _check_output(output: Path) -> None:
+    """Raise FleetmarkError before any work where nothing can be put in that folder."""
+    from controller.errors import FleetmarkError
+
+    nearest = next(path for path in (output, *output.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise FleetmarkError(f"{output} cannot be a folder: {nearest} is a file", next="choose another --output")
 
 
 def _check_no_search(**given: object) -> None:
@@ -145,7 +156,7 @@ def _make(suite: "Suite", formats: Mapping[str, Sequence[str]], shop: Workshop, 
     for (name, one, kind), variant in found.items():
         write_variant(variant, output / name / one / kind)
     if json:
-        stdout_json("variants", [_document(key, variant, output) for key, variant in found.items()])
+        stdout_json("variants", [_document(key, made, output) for key in asked])
     elif found:
         several = len(suite.models) > 1
         stdout_table(
@@ -222,8 +233,11 @@ def _ours(folder: Path) -> set[str]:
         return set()
 
 
-def _document(key: tuple[str, str, str], variant: "Variant", output: Path) -> dict[str, Any]:
+def _document(key: tuple[str, str, str], made: "Prepared", output: Path) -> dict[str, Any]:
     names = dict(zip(("model", "recipe", "format"), key, strict=True))
+    if key not in made.variants:
+        return {**names, "fault": made.faults[key]._asdict()}
+    variant = made.variants[key]
     return {**names, "path": str(output.joinpath(*key)), **{figure: variant.manifest[figure] for figure in FIGURES}}
 
 
