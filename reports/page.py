@@ -14,6 +14,7 @@ from reports.certainty import checks, device_states, footings
 from reports.charts import MOST_CELLS, Chart, charts, runtime
 from reports.failures import failures
 from reports.labels import cell_names, sentence_name
+from reports.live import live
 from reports.matrix import matrices
 from reports.metrics import GLOSSARY, METRICS
 from reports.provenance import artifact_sheets, conditions, device_sheets, settings
@@ -23,6 +24,7 @@ from reports.table import Row, by_cell, rows, to_json
 from reports.verdict import verdict
 
 _TEMPLATES = Path(__file__).parent / "templates"
+_SCRIPTS = ("page.js", "filters.js")  # one after the other they are one script
 
 
 def render(run: RunRecord) -> str:
@@ -34,7 +36,7 @@ def render(run: RunRecord) -> str:
 
     table = rows(run)
     drawn = charts(table)
-    scripts = (runtime(), (_TEMPLATES / "page.js").read_text("utf-8")) if drawn else ()
+    scripts = (runtime(), "\n".join((_TEMPLATES / name).read_text("utf-8") for name in _SCRIPTS)) if drawn else ()
     return (
         _environment()
         .get_template("report.html.j2")
@@ -44,6 +46,7 @@ def render(run: RunRecord) -> str:
             style=Markup((_TEMPLATES / "page.css").read_text("utf-8")),  # noqa: S704  our own file
             icons=Markup((_TEMPLATES / "icons.svg").read_text("utf-8")),  # noqa: S704  our own file
             data=_embedded(_compact(to_json(table, run))),
+            live=_embedded(live(run, table)),
             specs=_embedded({name: chart.spec for name, chart in drawn.items()}) if drawn else "",
             scripts=[Markup(script) for script in scripts],  # noqa: S704  our own and vl_convert's
         )

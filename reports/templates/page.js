@@ -1,27 +1,135 @@
 "use strict";
-// Without this script the page is whole: it only replaces each drawn chart by a live one, and opens everything for print.
-(async () => {
-  const specs = JSON.parse(document.getElementById("charts").textContent);
-  for (const [name, spec] of Object.entries(specs)) {
-    const drawing = document.querySelector(`#chart-${name} .drawing`);
-    const live = document.createElement("div");
-    const options = {
-      mode: "vega-lite", ast: true, renderer: "svg", actions: false, defaultStyle: false, tooltip: { disableDefaultStyle: true },
-    };
-    try {
-      await vegaEmbed(live, spec, options);
-      drawing.replaceChildren(live);
-      drawing.dataset.live = "true";
-    } catch (error) {
-      console.error(`chart ${name} stays as it was drawn`, error);
+// Without scripts the page is whole. With them every drawn chart becomes a live one, and what is selected is so in every section.
+
+const embedded = (id) => JSON.parse(document.getElementById(id).textContent);
+const live = embedded("live");
+
+// The cells in the table's order: {cell, device, model, ..., name, head, twin, rows: {metric: row}}, rows as in the JSON export.
+const cells = (() => {
+  const { columns, rows } = embedded("data");
+  const found = new Map();
+  for (const values of rows) {
+    const row = Object.fromEntries(columns.map((column, at) => [column, values[at]]));
+    if (!found.has(row.cell)) {
+      const { cell, device, model, variant, backend, workload, status, emulated } = row;
+      found.set(cell, { cell, device, model, variant, backend, workload, status, emulated, ...live.cells[cell], rows: {} });
     }
+    found.get(row.cell).rows[row.metric] = row;
   }
+  return [...found.values()];
 })();
+
+// An element with attributes, and with children that are elements or text, never markup.
+function make(tag, attributes, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
+const PARTS = { device: "Device", model: "Model", workload: "Workload", variant: "Variant", backend: "Backend", status: "Status" };
+
+// What is selected: values of each part of a cell, cells one by one, and limits by name: functions that say whether a cell keeps one.
+const selection = {
+  chosen: Object.fromEntries(["cell", ...Object.keys(PARTS)].map((part) => [part, new Set()])),
+  limits: new Map(),
+  followers: [],
+
+  kept() {
+    const parts = Object.entries(this.chosen).filter(([, values]) => values.size);
+    const keeps = (cell) => parts.every(([part, values]) => values.has(cell[part])) && [...this.limits.values()].every((one) => one(cell));
+    return parts.length || this.limits.size ? cells.filter(keeps) : null;
+  },
+  toggle(part, value) {
+    if (!this.chosen[part].delete(value)) this.chosen[part].add(value);
+    this.changed();
+  },
+  clear() {
+    Object.values(this.chosen).forEach((values) => values.clear());
+    this.limits.clear();
+    this.changed();
+  },
+  changed() {
+    const kept = this.kept();
+    this.followers.forEach((follower) => follower(kept));
+  },
+  follow(follower) {
+    this.followers.push(follower);
+    follower(this.kept());
+  },
+};
+
+// Everything of a cell: rows leave their table, what stands in a matrix or in a list is faded.
+selection.follow((kept) => {
+  const ids = kept && new Set(kept.map((one) => one.cell));
+  for (const part of document.querySelectorAll("[data-cell]")) {
+    part.classList.toggle("out", ids !== null && !ids.has(part.dataset.cell));
+  }
+});
+
+for (const square of document.querySelectorAll(".matrix [data-cell]")) {
+  square.setAttribute("role", "button");
+  square.addEventListener("click", (event) => {
+    event.preventDefault();
+    selection.toggle("cell", square.dataset.cell);
+  });
+  square.addEventListener("keydown", (event) => {
+    if (event.key !== " ") return;
+    event.preventDefault();
+    selection.toggle("cell", square.dataset.cell);
+  });
+  selection.follow(() => square.setAttribute("aria-pressed", selection.chosen.cell.has(square.dataset.cell)));
+}
+
+const charts = new Map(); // name -> {view, spec}
+if (document.getElementById("charts")) {
+  const options = {
+    mode: "vega-lite", ast: true, renderer: "svg", actions: false, defaultStyle: false, tooltip: { disableDefaultStyle: true },
+  };
+  const follows = (spec) => (spec.params ?? []).some((param) => param.name === "kept");
+
+  const draw = async (name, spec) => {
+    const drawing = document.querySelector(`#chart-${name} .drawing`);
+    const drawn = document.createElement("div");
+    const { view } = await vegaEmbed(drawn, spec, options);
+    drawing.replaceChildren(drawn);
+    drawing.dataset.live = "true";
+    charts.set(name, { view, spec });
+    view.addEventListener("click", (_, item) => {
+      const id = item?.datum?.id;
+      if (id) selection.toggle("cell", id);
+      else if (selection.chosen.cell.size && !item?.datum) {
+        selection.chosen.cell.clear();
+        selection.changed();
+      }
+    });
+    show(charts.get(name), selection.kept());
+  };
+  const show = ({ view, spec }, kept) => {
+    if (follows(spec)) view.signal("kept", kept && kept.map((one) => one.cell)).run();
+  };
+  (async () => {
+    for (const [name, spec] of Object.entries(embedded("charts"))) {
+      try {
+        await draw(name, spec);
+      } catch (error) {
+        console.error(`chart ${name} stays as it was drawn`, error);
+      }
+    }
+  })();
+  selection.follow((kept) => charts.forEach((chart) => show(chart, kept)));
+}
+
+// On paper: everything, whatever is selected or folded.
 {
   let opened = [];
   addEventListener("beforeprint", () => {
     opened = [...document.querySelectorAll("details:not([open])")];
     opened.forEach((details) => { details.open = true; });
+    selection.followers.forEach((follower) => follower(null));
   });
-  addEventListener("afterprint", () => opened.forEach((details) => { details.open = false; }));
+  addEventListener("afterprint", () => {
+    opened.forEach((details) => { details.open = false; });
+    selection.changed();
+  });
 }
