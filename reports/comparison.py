@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from reports.foreign import REASON
 from reports.metrics import METRICS
 from reports.records import NoiseFloor, RunRecord
 from reports.statistics import Comparison, compare
@@ -109,6 +110,8 @@ def _obstacles(first: Row, second: Row) -> Iterator[str]:
     for part in ("metric", "model", "workload"):
         if getattr(first, part) != getattr(second, part):
             yield f"another {part}"
+    if first.protocol or second.protocol:
+        yield REASON
     if bool(first.emulated) != bool(second.emulated):
         yield "emulated"
     if first.boundary != second.boundary:

@@ -14,6 +14,7 @@ from agent.schema import Cell, Fault
 from reports import text
 from reports.energy_figures import energy_figures
 from reports.figures import REFERENCE, Figure, Quality, figures, quality_of, usb_mbps
+from reports.foreign import REASON, foreign_figures, protocol_of
 from reports.memory_figures import memory_figures
 from reports.metrics import METRICS, headline
 from reports.operations import operation_figures
@@ -36,6 +37,7 @@ COLUMNS = (
     "n",
     "status",
     "reason",
+    "protocol",
 )
 
 JSON_SCHEMA = "fleetmark.table"
@@ -52,7 +54,7 @@ class Row:
     `reason` is a code of agent.schema.REASONS or a few words such as "n too small", and "emulated" on numbers of an emulated device;
     `message` says it in a sentence. `per_launch` holds (round, statistic) of each launch that the value rests on. `usb_mbps` is the speed
     of the accelerator's USB link where the backend tells, and `boundary` what a power or energy value covers: rows in which these
-    differ are not compared.
+    differ are not compared. `protocol` names the program that measured it where that is another one: never compared with ours.
     """
 
     run: str
@@ -75,6 +77,7 @@ class Row:
     per_launch: tuple[tuple[int, float], ...]
     usb_mbps: float | None = None
     boundary: str = ""
+    protocol: str = ""
 
 
 def rows(run: RunRecord) -> list[Row]:
@@ -129,17 +132,8 @@ def to_json(table: Sequence[Row], run: RunRecord) -> dict[str, object]:
 
 
 def _cell_rows(run: RunRecord, record: CellRecord, reference: Quality | None) -> Iterator[Row]:
-    own = workload_figures(record, strict=run.profile == "strict")
-    found = [
-        _refused(figure)
-        for figure in (
-            *figures(record, reference),
-            *own,
-            *memory_figures(record),
-            *energy_figures(record, run.rate_per_s),
-            *operation_figures(record, run.variants),
-        )
-    ]
+    protocol = text.line(protocol_of(record.cell), _NAME_LIMIT)
+    found = [_refused(figure) for figure in (foreign_figures(record) if protocol else _own_figures(run, record, reference))]
     metric = headline(record.cell.workload.name)
     if all(figure.metric != metric for figure in found):
         found.insert(0, Figure(metric, None))
@@ -159,14 +153,23 @@ def _cell_rows(run: RunRecord, record: CellRecord, reference: Quality | None) ->
             high=figure.interval and interval.high,
             n=figure.n,
             status=record.status,
-            reason=_reason(figure, fault, virtual),
+            reason=_reason(figure, fault, REASON if protocol else "", virtual),
             message=_message(figure, fault),
             emulated=virtual,
             cell=record.id,
             per_launch=figure.per_launch,
             usb_mbps=speed,
             boundary=figure.boundary,
+            protocol=protocol,
         )
+
+
+def _own_figures(run: RunRecord, record: CellRecord, reference: Quality | None) -> Iterator[Figure]:
+    yield from figures(record, reference)
+    yield from workload_figures(record, strict=run.profile == "strict")
+    yield from memory_figures(record)
+    yield from energy_figures(record, run.rate_per_s)
+    yield from operation_figures(record, run.variants)
 
 
 def _refused(figure: Figure) -> Figure:
@@ -196,10 +199,10 @@ def _option(option: object) -> str:
     return option if isinstance(option, str) else json.dumps(option, separators=(",", ":"), sort_keys=True)
 
 
-def _reason(figure: Figure, fault: Fault | None, virtual: str) -> str:
+def _reason(figure: Figure, fault: Fault | None, foreign: str, virtual: str) -> str:
     if figure.value is None:
         return figure.reason or (text.line(fault.code) if fault else "no data")
-    return ", ".join(part for part in (figure.reason, "emulated" if virtual else "") if part)
+    return ", ".join(part for part in (figure.reason, foreign, "emulated" if virtual else "") if part)
 
 
 def _message(figure: Figure, fault: Fault | None) -> str:

@@ -1,7 +1,7 @@
 """The answer of a run: which valid cell is fastest, which are as fast, and whether the differences are resolved.
 
-METHOD.md, rules 11 and 13: a difference whose interval includes 1 or that is below the floor is a tie, and an emulated device is never
-ranked against real hardware.
+METHOD.md, rules 1, 11 and 13: a difference whose interval includes 1 or that is below the floor is a tie, an emulated device is never
+ranked against real hardware, and what another program measured is not ranked at all.
 """
 
 from collections import Counter
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from agent.schema import STATUSES
 from reports import format as fmt
 from reports.comparison import TIE_FLOOR, Floors, is_twin, judge, known_floors
+from reports.foreign import protocol_of
 from reports.labels import sentence_name
 from reports.metrics import METRICS
 from reports.records import RunRecord
@@ -72,11 +73,11 @@ class Verdict:
 
 def verdict(run: RunRecord, table: Sequence[Row]) -> Verdict:
     """The verdict on a run from its table."""
-    statuses = Counter(record.status for record in run.cells)
+    statuses = Counter(record.status for record in run.cells if not protocol_of(record.cell))
     cells = by_cell(table)
     groups: dict[tuple[bool, str, str], list[Row]] = {}
     for head in heads(table):
-        if head.status == "valid" and head.value is not None and not is_twin(head):
+        if head.status == "valid" and head.value is not None and not is_twin(head) and not head.protocol:
             groups.setdefault((bool(head.emulated), head.model, head.workload), []).append(head)
     floors = known_floors(run, table)
     findings = [_finding(group, cells, floors) for _, group in sorted(groups.items(), key=lambda item: item[0][0])]
