@@ -122,7 +122,11 @@ def measured(table: Sequence[Row], charts: Mapping[str, Chart], rate_per_s: floa
     right = _block("", "Accuracy and drift", ("accuracy", *qualities, "accuracy_change_pp", *DRIFTS), charts.get("accuracy"), cells)
     parts = (
         _part(
-            "latency", "Latency", "p50, p90 and p99 of one inference, p90 in figures. Wide bars are 95 % intervals.", (latencies,), cells
+            "latency",
+            "Latency",
+            "p50, p90, p95 and p99 of one inference, p90 in figures. Wide bars are 95 % intervals.",
+            (latencies,),
+            cells,
         ),
         _energy(charts, cells, rate_per_s),
         _part("footprint", "Footprint", "What a model costs before its first answer.", (sizes, memory, cold), cells),

@@ -1,0 +1,43 @@
+"""The charts, declared with Vega-Altair: for each its Vega-Lite specification and the static SVG drawn from it.
+
+Colours are CSS variables of the page (--series-1 and so on), in the SVG and in the live chart alike: both follow light, dark and print by
+style sheet alone. Shapes, labels and order carry whatever a colour does.
+
+What a page's script may do with a live chart:
+- `view.signal("kept", ids)`: every specification has the parameter `kept`, null for all cells or a list of cell ids; marks of other cells
+  fade. Every datum of a cell has its `id`, so that a click on a mark tells the cell.
+- `view.signal("percentile", metric)`: the latency chart puts one percentile in front, such as latency_p95_s, and shows its figures; null
+  for all of them with the figures of p90. Its datums carry `metric`.
+- log or linear: Vega fixes an axis's type when a chart is made. Where a scale may be either, the specification has its `type`, "log" or
+  "linear": set all of them to the other one in a copy and embed that.
+"""
+
+from collections.abc import Sequence
+
+from reports.charts.base import Chart, finished, foremost, runtime
+from reports.charts.coldstart import cold_start
+from reports.charts.latency import latency
+from reports.charts.pairs import accuracy, energies, footprint
+from reports.labels import cell_names, ordered_cells
+from reports.table import Row
+
+__all__ = ["MOST_CELLS", "Chart", "charts", "runtime"]
+
+MOST_CELLS = 60
+
+
+def charts(table: Sequence[Row]) -> dict[str, Chart]:
+    """The charts for which the table has numbers, by name, of at most MOST_CELLS cells.
+
+    latency, footprint, cold-start, accuracy, and energy-BOUNDARY for each boundary: one axis never shows two of them.
+    """
+    cells = foremost(ordered_cells(table), MOST_CELLS)
+    names = cell_names(table, statuses=True)
+    drawn = {
+        "latency": ("Latency of each cell: p50, p90, p95 and p99 with their 95 % intervals", latency(cells, names)),
+        "footprint": ("Model size and peak memory of each cell", footprint(cells, names)),
+        "cold-start": ("Cold start of each cell, stacked by part", cold_start(cells, names)),
+        "accuracy": ("Accuracy of each cell and its change against fp32", accuracy(cells, names)),
+        **{f"energy-{one}": (f"Energy per inference of each cell, {one}", drawn) for one, drawn in energies(cells, names).items()},
+    }
+    return {name: finished(name, title, chart) for name, (title, chart) in drawn.items() if chart is not None}

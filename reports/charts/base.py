@@ -1,0 +1,141 @@
+"""What all charts are made of: points with their cell's id, the fading of cells that are not kept, a specification drawn to SVG."""
+# altair's generated classes and vl_convert are only partly typed.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from reports import format as fmt
+from reports.charts.style import FONT, style
+from reports.metrics import METRICS
+from reports.table import Row
+
+Metrics = Mapping[str, Row]
+Point = dict[str, Any]
+AltairChart = Any
+Drawn = tuple[AltairChart, dict[str, list[Point]]]  # a chart and the data it names
+
+KEPT = "(kept === null || indexof(kept, datum.id) >= 0)"
+FADED = 0.12
+
+_TOOLTIP = {"cell": "cell", "label": "metric", "shown": "value", "interval": "95 % interval", "n": "n", "status": "status"}
+_TAG = re.compile(r"<[^>]*>")
+_LONG = re.compile(r"-?\d+\.\d{3,}")
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A chart: `spec` is Vega-Lite as JSON-ready objects, without any URL, and `svg` the same drawn."""
+
+    name: str
+    title: str
+    spec: Mapping[str, Any]
+    svg: str
+
+
+@cache
+def runtime() -> str:
+    """The JavaScript that makes charts live: Vega, Vega-Lite and vega-embed in one, defining window.vegaEmbed; fit for a script element."""
+    import vl_convert
+
+    bundle = vl_convert.javascript_bundle()  # pyright: ignore[reportCallIssue]  its stub asks for a snippet, it does not
+    if "</script" in bundle.lower() or "<!--" in bundle or "\r" in bundle:
+        raise ValueError("vl_convert's JavaScript bundle holds what would end or change a script element")
+    return bundle
+
+
+def finished(name: str, title: str, drawn: Drawn) -> Chart:
+    """The chart with its style, its data and the parameter `kept`, as specification and as SVG."""
+    import vl_convert
+
+    chart, data = drawn
+    styled = chart.configure(**style()).configure_view(stroke=None)
+    spec: dict[str, Any] = {**styled.to_dict(validate=False), "datasets": data}  # drawing it below checks it faster
+    spec["params"] = [{"name": "kept", "value": None}, *spec.get("params", [])]
+    version = str(spec.pop("$schema")).rpartition("/v")[2].rsplit(".", 2)[0]
+    return Chart(name, title, spec, _small(vl_convert.vegalite_to_svg(spec, vl_version=version)))
+
+
+def _small(svg: str) -> str:
+    """The drawing with its font named once and coordinates to a hundredth of a pixel; text between tags stays as it is."""
+    font = f' font-family="{FONT}"'
+    drawn = _TAG.sub(lambda tag: _LONG.sub(lambda number: f"{float(number[0]):.2f}", tag[0].replace(font, "")), svg)
+    return drawn.replace("<svg", f"<svg{font}", 1)
+
+
+def foremost(cells: Sequence[Metrics], most: int) -> list[Metrics]:
+    """At most so many of the cells, in their order: the best of each device before the second best of any."""
+    seen: Counter[tuple[str, ...]] = Counter()
+    ranks: list[int] = []
+    for cell in cells:
+        row = next(iter(cell.values()))
+        seen[group := (row.model, row.workload, row.device)] += 1
+        ranks.append(seen[group])
+    chosen = sorted(range(len(cells)), key=lambda at: (ranks[at], at))[:most]
+    return [cells[at] for at in sorted(chosen)]
+
+
+def found(cells: Sequence[Metrics], *metrics: str) -> list[tuple[Row, float]]:
+    """The rows of these metrics that have a value, with it."""
+    rows = [row for cell in cells for metric in metrics if (row := cell.get(metric))]
+    return [(row, row.value) for row in rows if row.value is not None]
+
+
+def point(row: Row, value: float, name: str, divisor: float) -> Point:
+    """A datum in the axis's unit; `id` is its cell and `shown` the value as it is shown everywhere."""
+    return {
+        "id": row.cell,
+        "cell": name,
+        "metric": row.metric,
+        "label": METRICS[row.metric].label,
+        "value": value / divisor,
+        "low": (value if row.low is None else row.low) / divisor,
+        "high": (value if row.high is None else row.high) / divisor,
+        "shown": fmt.value(row.metric, value),
+        "interval": fmt.interval(row.metric, value, row.low, row.high) or "none",
+        "n": row.n,
+        "status": row.status,
+    }
+
+
+def fading(opacity: float = 1.0) -> Any:
+    """The opacity of a cell's mark: this one, and next to nothing where the cell is not kept."""
+    import altair as alt
+
+    return alt.condition(KEPT, alt.value(opacity), alt.value(FADED * opacity))
+
+
+def intervals(base: AltairChart, title: str) -> AltairChart:
+    """Wide bars from low to high."""
+    import altair as alt
+
+    from reports.charts.style import SERIES
+
+    spans = base.mark_rule(strokeWidth=7, color=SERIES[0])
+    return spans.encode(x=alt.X("low:Q", title=title), x2="high:Q", opacity=fading(0.35))
+
+
+def column(base: AltairChart, width: int) -> AltairChart:
+    """The figures, as they are shown everywhere, in a column to the right of the plot."""
+    import altair as alt
+
+    return base.mark_text(align="left").encode(x=alt.value(width + 10), text="shown:N", opacity=fading())
+
+
+def names_axis(points: Sequence[Point], *, labelled: bool = True) -> Any:
+    """The cells by name, one below the other in the order of the points."""
+    import altair as alt
+
+    order = list(dict.fromkeys(each["cell"] for each in points))
+    return alt.Y("cell:N", title=None, scale=alt.Scale(domain=order), axis=alt.Axis(labels=labelled))
+
+
+def tooltip() -> list[Any]:
+    """What a datum says of itself."""
+    import altair as alt
+
+    return [alt.Tooltip(field, type="nominal", title=title) for field, title in _TOOLTIP.items()]
