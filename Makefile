@@ -13,7 +13,7 @@ demo: $(STAMP) ## the example suite on this machine, and where its report is
 
 test: $(DEV_STAMP)
 	tests/setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 check: $(DEV_STAMP)
 	$(BIN)/ruff format --check .
