@@ -90,7 +90,7 @@ if (document.getElementById("charts")) {
 
   const draw = async (name, spec) => {
     const drawing = document.querySelector(`#chart-${name} .drawing`);
-    const drawn = document.createElement("div");
+    const drawn = make("div", { "aria-hidden": "true" });
     const { view } = await vegaEmbed(drawn, spec, options);
     drawing.replaceChildren(drawn);
     drawing.dataset.live = "true";
