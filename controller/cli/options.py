@@ -19,6 +19,7 @@ Selectors = Annotated[
 ]
 Results = Annotated[Path, typer.Option("--results", envvar="FLEETMARK_RESULTS", help="Where results are kept.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Where to write it; - is stdout.")]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, a unique prefix of one, a tag, or latest.")]
 INVENTORY = Path("inventory.yaml")
 RESULTS = Path("results")

@@ -4,9 +4,10 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 VERSION = 1
 MAX_WIDTH = 10_000  # characters
@@ -58,31 +59,46 @@ def stdout_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: S
         table.add_column(column, justify="right" if column in right else "left", overflow="fold", no_wrap=column == columns[0])
     for row in rows:
         table.add_row(*(Text(printable(row[at])) for at in filled))
+    Console(width=terminal_width()).print(table)
+
+
+def terminal_width() -> int | None:
+    """How wide to print: None for what the terminal, or COLUMNS, says; elsewhere so wide that nothing is folded."""
     is_fitted = sys.stdout.isatty() or "COLUMNS" in os.environ
-    Console(width=None if is_fitted else MAX_WIDTH).print(table)
+    return None if is_fitted else MAX_WIDTH
 
 
 def write(text: str, path: Path | None) -> Path | None:
     """Write to `path` whole or not at all, or to stdout where it is None or `-`; give the path written. Raises FleetmarkError."""
-    from controller.errors import FleetmarkError
-
     if path is None or str(path) == "-":
         sys.stdout.write(text)
         return None
+    with replacing(path) as file:
+        file.write(text.encode())
+    return path
+
+
+@contextmanager
+def replacing(path: Path) -> Generator[IO[bytes]]:
+    """Give an empty file that takes the place of `path` once the block ends well, else leaves no trace. Raises FleetmarkError."""
+    from controller.errors import FleetmarkError
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return _replace(text, path)
+        with _temporary(path) as file:
+            yield file
     except OSError as error:
         raise FleetmarkError(f"cannot write {path}: {error.strerror}", next="free some space, or choose another path with -o") from error
 
 
-def _replace(text: str, path: Path) -> Path:
+@contextmanager
+def _temporary(path: Path) -> Generator[IO[bytes]]:
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
         Path(temporary).chmod(0o644)
-        return Path(temporary).replace(path)
+        Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise

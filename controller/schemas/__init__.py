@@ -1,4 +1,4 @@
-"""The JSON Schemas of inventory.yaml and suite.yaml, for editors; `python -m controller.schemas` writes them anew from the records."""
+"""The JSON Schemas of inventory.yaml, suite.yaml and `export --to json`; `python -m controller.schemas` writes them from the records."""
 
 import json
 from collections.abc import Mapping
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from controller import inventory, suite
+from reports.table_schema import table_schema
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 FOLDER = Path(__file__).parent
@@ -13,7 +14,7 @@ FOLDER = Path(__file__).parent
 
 def texts() -> Mapping[str, str]:
     """Each schema's file name with what should be in it."""
-    records = {"inventory": inventory.json_schema(), "suite": suite.json_schema()}
+    records = {"inventory": inventory.json_schema(), "suite": suite.json_schema(), "table": table_schema()}
     return {f"{name}.schema.json": _text(name, schema) for name, schema in records.items()}
 
 

@@ -1,0 +1,112 @@
+"""What `fleetmark export` writes is the run's table, whole, in each format, and readable by the format's own tools."""
+
+import io
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+from device_commands import FLEETMARK
+from factory_runs import mixed_run
+from pyarrow import parquet as pq
+from stored_runs import keep
+from typer.testing import CliRunner
+
+from controller import history, schemas
+from controller.cli.__main__ import app
+from controller.store import Store
+from reports.records import RunRecord
+from reports.table import Row, rows
+
+COMMAND = ("export", "latest")
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the mixed run, 32 cells, of which every fourth latency is stored."""
+    folder = tmp_path_factory.mktemp("results")
+    keep(mixed_run(), folder, stride=4)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(results: Path) -> RunRecord:
+    return history.load(Store.open(results), "latest")
+
+
+@pytest.fixture(scope="module")
+def table(run: RunRecord) -> list[Row]:
+    return rows(run)
+
+
+def exported(results: Path, *options: str) -> str:
+    """What `export` prints."""
+    done = CliRunner().invoke(app, [*COMMAND, "--results", str(results), *options], catch_exceptions=False)
+    assert done.exit_code == 0
+    return done.stdout
+
+
+def test_the_json_is_as_its_shipped_schema_says(results: Path, table: list[Row]) -> None:
+    """A real export validates; every property is described and no other is there; without one, or with text for a number, it does not."""
+    document = json.loads(exported(results, "--to", "json"))
+    schema = json.loads((schemas.FOLDER / "table.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(document, schema)
+    assert document["rows"][0].keys() == schema["properties"]["rows"]["items"]["properties"].keys()
+    assert document["run"].keys() == schema["properties"]["run"]["properties"].keys()
+    assert len(document["rows"]) == len(table)
+    for broken in (
+        {key: value for key, value in document.items() if key != "run"},
+        {**document, "rows": [{**document["rows"][0], "value": "1"}]},
+    ):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(broken, schema)
+
+
+def test_parquet_has_the_table_with_its_units(results: Path, table: list[Row], tmp_path: Path) -> None:
+    """Read by pyarrow, every row and column is that of the table; fields and file say units, and which run it was."""
+    target = tmp_path / "new" / "run.parquet"
+    exported(results, "--to", "parquet", "-o", str(target))
+    read = pq.read_table(target)
+    for row, found in zip(table, read.to_pylist(), strict=True):
+        found["per_launch"] = tuple((one["round"], one["value"]) for one in found["per_launch"])
+        assert Row(**found) == row
+    assert read.schema.field("usb_mbps").metadata == {b"unit": b"Mbit/s"}
+    about = json.loads(read.schema.metadata[b"fleetmark"])
+    assert (about["run"]["id"], about["metrics"]["latency_p90_s"]["unit"]) == (table[0].run, "s")
+    assert [path.name for path in target.parent.iterdir()] == ["run.parquet"]
+
+
+def test_parquet_goes_to_a_pipe_if_asked_and_never_to_a_terminal(results: Path, table: list[Row]) -> None:
+    """`-o -` writes the bytes; without -o, or on a terminal, it says that a file has to be named."""
+    command = [FLEETMARK, *COMMAND, "--results", results, "--to", "parquet", "-o", "-"]
+    piped = subprocess.run(command, capture_output=True, check=True)
+    assert pq.read_table(io.BytesIO(piped.stdout)).num_rows == len(table)
+    unnamed = CliRunner().invoke(app, [*COMMAND, "--results", str(results), "--to", "parquet"])
+    assert (unnamed.stdout, "-o run.parquet" in getattr(unnamed.exception, "next", "")) == ("", True)
+    terminal, end = pty.openpty()
+    shown = subprocess.run(command, stdout=end, stderr=subprocess.PIPE, check=False)
+    os.close(terminal)
+    os.close(end)
+    assert (shown.returncode, b"-o run.parquet" in shown.stderr) == (2, True)
+
+
+def test_without_pyarrow_the_extra_is_named(results: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The error says what to install, and nothing is left at the path."""
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    target = tmp_path / "run.parquet"
+    done = CliRunner().invoke(app, [*COMMAND, "--results", str(results), "--to", "parquet", "-o", str(target)])
+    assert getattr(done.exception, "next", "") == "pip install 'fleetmark[parquet]'"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_that_cannot_be_written_is_an_error_that_names_it(results: Path, tmp_path: Path) -> None:
+    """A file below what is a file itself: the error names it, and that file stays."""
+    (tmp_path / "file").write_text("mine")
+    done = CliRunner().invoke(app, [*COMMAND, "--results", str(results), "-o", str(tmp_path / "file" / "run.csv")])
+    assert "file/run.csv" in str(done.exception)
+    assert (tmp_path / "file").read_text() == "mine"
