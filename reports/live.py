@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from agent.power import METER
 from reports import format as fmt
 from reports.comparison import TIE_FLOOR, is_twin, known_floors
 from reports.labels import sentence_name
@@ -18,7 +19,7 @@ def live(run: RunRecord, table: Sequence[Row]) -> dict[str, object]:
     and metric: value and interval. `floors` by device: the noise floor, a share.
     """
     cells = by_cell(table)
-    wanted = {*PERCENTILES, *ENERGIES, "accuracy_change_pp"}
+    wanted = {*PERCENTILES, *ENERGIES, *(f"{METER}_{energy}" for energy in ENERGIES), "accuracy_change_pp"}
     return {
         "cells": {cell: _cell(next(iter(metrics.values()))) for cell, metrics in cells.items()},
         "shown": {

@@ -16,7 +16,7 @@ from reports.failures import failures
 from reports.labels import cell_names, sentence_name
 from reports.live import live
 from reports.matrix import matrices
-from reports.metrics import GLOSSARY, METRICS
+from reports.metrics import GLOSSARY, METRICS, headline
 from reports.provenance import artifact_sheets, conditions, device_sheets, settings
 from reports.records import RunRecord
 from reports.sections import facts, leaders, measured, operations
@@ -24,7 +24,7 @@ from reports.table import Row, by_cell, rows, to_json
 from reports.verdict import verdict
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_SCRIPTS = ("page.js", "filters.js")  # one after the other they are one script
+_SCRIPTS = ("page.js", "verdict.js", "explore.js", "filters.js", "charts.js")  # one after the other they are one script
 
 
 def render(run: RunRecord) -> str:
@@ -70,6 +70,7 @@ def _content(run: RunRecord, table: list[Row], drawn: Mapping[str, Chart]) -> di
         "ratio": fmt.ratio,
         "percent": fmt.percent,
         "sentence_name": sentence_name,
+        "headline": headline,
         "leaders": leaders,
         "run": run,
         "suite": text.line(run.suite),

@@ -33,14 +33,17 @@
     const group = make("fieldset", { class: "chips" }, make("legend", {}, title), ...values.map((value) => chip(part, value)));
     document.getElementById("filters").append(group);
   }
-  document.getElementById("filters").hidden = !document.querySelector("#filters fieldset");
+  document.getElementById("filters").append(make("p", { class: "note" }, "A figure below, a point of a chart or a name above selects cells in every section."));
+  document.getElementById("filters").hidden = false;
+  document.body.classList.add("scripted");
 }
 
-// The fragment of the address: cell=...&device=...; anchors of the page have no equals sign.
+// The fragment of the address: cell=...&device=...&latency=...; anchors of the page have no equals sign.
 {
   if (location.hash.includes("=")) {
     const known = (part) => new Set(cells.map((cell) => cell[part]));
     for (const [part, value] of new URLSearchParams(location.hash.slice(1))) {
+      selection.settings.get(part)?.set(value);
       if (part in selection.chosen && known(part).has(value)) selection.chosen[part].add(value);
     }
     selection.changed();
@@ -48,7 +51,8 @@
   let before = null;
   selection.follow(() => {
     const found = Object.entries(selection.chosen).flatMap(([part, values]) => [...values].map((value) => [part, value]));
-    const kept = new URLSearchParams(found).toString();
+    const set = [...selection.settings].map(([name, setting]) => [name, setting.get()]).filter(([, value]) => value != null);
+    const kept = new URLSearchParams([...found, ...set]).toString();
     if (before !== null && kept !== before) history.replaceState(null, "", `#${kept}`);
     before = kept;
   });

@@ -29,16 +29,20 @@ function make(tag, attributes, ...children) {
 
 const PARTS = { device: "Device", model: "Model", workload: "Workload", variant: "Variant", backend: "Backend", status: "Status" };
 
-// What is selected: values of each part of a cell, cells one by one, and limits by name: functions that say whether a cell keeps one.
+// What is selected: values of each part of a cell, cells one by one, and limits by name, {value, keeps: cell => whether it keeps it}.
+// `percentile` is the metric by which latencies are shown and ranked, null for each workload's own.
 const selection = {
   chosen: Object.fromEntries(["cell", ...Object.keys(PARTS)].map((part) => [part, new Set()])),
   limits: new Map(),
+  percentile: null,
+  settings: new Map(), // name in the address -> {get, set}, of what is no part of a cell
   followers: [],
 
   kept() {
     const parts = Object.entries(this.chosen).filter(([, values]) => values.size);
-    const keeps = (cell) => parts.every(([part, values]) => values.has(cell[part])) && [...this.limits.values()].every((one) => one(cell));
-    return parts.length || this.limits.size ? cells.filter(keeps) : null;
+    const limits = [...this.limits.values()];
+    const keeps = (cell) => parts.every(([part, values]) => values.has(cell[part])) && limits.every((limit) => limit.keeps(cell));
+    return parts.length || limits.length ? cells.filter(keeps) : null;
   },
   toggle(part, value) {
     if (!this.chosen[part].delete(value)) this.chosen[part].add(value);
@@ -79,45 +83,6 @@ for (const square of document.querySelectorAll(".matrix [data-cell]")) {
     selection.toggle("cell", square.dataset.cell);
   });
   selection.follow(() => square.setAttribute("aria-pressed", selection.chosen.cell.has(square.dataset.cell)));
-}
-
-const charts = new Map(); // name -> {view, spec}
-if (document.getElementById("charts")) {
-  const options = {
-    mode: "vega-lite", ast: true, renderer: "svg", actions: false, defaultStyle: false, tooltip: { disableDefaultStyle: true },
-  };
-  const follows = (spec) => (spec.params ?? []).some((param) => param.name === "kept");
-
-  const draw = async (name, spec) => {
-    const drawing = document.querySelector(`#chart-${name} .drawing`);
-    const drawn = make("div", { "aria-hidden": "true" });
-    const { view } = await vegaEmbed(drawn, spec, options);
-    drawing.replaceChildren(drawn);
-    drawing.dataset.live = "true";
-    charts.set(name, { view, spec });
-    view.addEventListener("click", (_, item) => {
-      const id = item?.datum?.id;
-      if (id) selection.toggle("cell", id);
-      else if (selection.chosen.cell.size && !item?.datum) {
-        selection.chosen.cell.clear();
-        selection.changed();
-      }
-    });
-    show(charts.get(name), selection.kept());
-  };
-  const show = ({ view, spec }, kept) => {
-    if (follows(spec)) view.signal("kept", kept && kept.map((one) => one.cell)).run();
-  };
-  (async () => {
-    for (const [name, spec] of Object.entries(embedded("charts"))) {
-      try {
-        await draw(name, spec);
-      } catch (error) {
-        console.error(`chart ${name} stays as it was drawn`, error);
-      }
-    }
-  })();
-  selection.follow((kept) => charts.forEach((chart) => show(chart, kept)));
 }
 
 // On paper: everything, whatever is selected or folded.
