@@ -1,10 +1,13 @@
 """A stored run as reports read it: with the noise floors of its devices that earlier runs measured."""
 
+import shlex
 from collections.abc import Iterable
 from dataclasses import replace
 
 from controller import gates
+from controller.errors import FleetmarkError
 from controller.store import Store
+from reports.baseline import Baseline, against
 from reports.comparison import noise_floors, was_doubled
 from reports.figures import counted
 from reports.records import NoiseFloor, RunRecord
@@ -34,6 +37,26 @@ def load(store: Store, name: str) -> RunRecord:
     record = store.load_run(store.find_run(name).id)
     bound = gates.bind(record.gates, record.devices.values())
     return replace(record, floors=earlier_floors(store, record), gates=bound)
+
+
+def compare(store: Store, base: str, new: str, rerun: str | None = None) -> Baseline:
+    """Give the comparison of two named runs, and how to confirm what it suspects; raises FleetmarkError where a name is of no run."""
+    older, newer = load(store, base), load(store, new)
+    if older.id == newer.id:
+        raise FleetmarkError(f"{base!r} and {new!r} are the same run, {newer.id}", next="fleetmark runs list shows those there are")
+    return against(older, newer, load(store, rerun) if rerun else None, advice="" if rerun else _advice(store, older, newer))
+
+
+def _advice(store: Store, base: RunRecord, new: RunRecord) -> str:
+    """The command that confirms: with a later run of the same suite in the same environment, else with one that is to be made."""
+    command = f"fleetmark compare {base.id} {new.id} --rerun"
+    for row in store.list_runs():
+        if row.id != base.id and row.started_at > new.started_at and row.finished_at and row.document["suite"] == new.suite:
+            later = store.load_run(row.id)
+            if all(_is_alike(later, new, name) for name in new.devices if _measured(new, name)):
+                return f"A later run in the same environment confirms what is suspected, or not:\n  {command} {later.id}"
+    run = f"fleetmark run {shlex.quote(new.suite)}"
+    return f"Run it again to confirm what is suspected:\n  {run}\n  {command} latest"
 
 
 def earlier_floors(store: Store, record: RunRecord) -> dict[str, NoiseFloor]:

@@ -288,6 +288,6 @@ def test_many_cells_do_not_make_a_regression() -> None:
 
 
 def test_a_cell_that_failed_in_the_new_run_is_told_apart() -> None:
-    """It is not comparable, with its status as the reason, and takes part in no adjustment."""
+    """It is told as now failed, with its status, and takes part in no adjustment."""
     (found,) = changes([named("a", 1.0, "base")], [dataclasses.replace(named("a", 2.0, "new"), status="failed", value=None)])
-    assert (found.verdict, found.judgement.reasons, found.p) == ("not comparable", ("failed",), None)
+    assert (found.verdict, found.judgement.reasons, found.p) == ("now failed", ("failed",), None)

@@ -7,7 +7,7 @@ import typer
 
 from agent import VERSION
 from agent.schema import FaultError
-from controller.cli import compress, device, doctor, export, gc, init, report, run, runs
+from controller.cli import compare, compress, device, doctor, export, gc, init, report, run, runs
 from controller.cli.output import stderr_text
 from controller.errors import ExitCode, FleetmarkError, exit_code, render
 
@@ -32,6 +32,7 @@ app.command("plan")(run.plan)
 app.command("run")(run.run)
 app.add_typer(runs.app, name="runs")
 app.command("report")(report.report)
+app.command("compare")(compare.compare)
 app.command("export")(export.export)
 app.command("gc")(gc.gc)
 

@@ -1,0 +1,96 @@
+"""fleetmark compare."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from controller.cli import options
+from controller.cli.output import MAX_WIDTH, stderr_text, stdout_json, terminal_width, write
+
+if TYPE_CHECKING:
+    from reports.baseline import Baseline
+
+
+class FailOn(StrEnum):
+    """From what on `compare` ends with code 1; each includes those before it."""
+
+    NONE = "none"
+    FAILED = "failed"
+    REGRESSION = "regression"
+    SUSPECTED = "suspected"
+    WORSE = "worse"
+
+
+VERDICTS = {FailOn.FAILED: "now failed", FailOn.REGRESSION: "regression", FailOn.SUSPECTED: "suspected", FailOn.WORSE: "worse"}
+
+Run = Annotated[str, typer.Argument(metavar="BASE", help="The run to compare with: an id, a unique prefix of one, a tag, or latest.")]
+New = Annotated[str, typer.Argument(metavar="NEW", help="The run that is asked about.")]
+Rerun = Annotated[
+    str | None, typer.Option("--rerun", metavar="RUN", help="A second run like NEW: what is slower there too is a regression.")
+]
+Out = Annotated[Path | None, typer.Option("--output", "-o", help="Write it there instead of to the terminal; - is stdout.")]
+Fail = Annotated[
+    FailOn,
+    typer.Option(
+        "--fail-on",
+        help="End with code 1 if any cell failed now; is a confirmed regression, or failed; is suspected of one, or any of these; "
+        "or is worse in another metric, or any of these.",
+    ),
+]
+All = Annotated[bool, typer.Option("--all", help="Show the unchanged cells one by one too.")]
+
+
+def compare(
+    base: Run,
+    new: New = "latest",
+    rerun: Rerun = None,
+    fail_on: Fail = FailOn.NONE,
+    whole: All = False,
+    results: options.Results = options.RESULTS,
+    json: options.Json = False,
+    output: Out = None,
+) -> int:
+    """Compare a run with an earlier one, worst first.
+
+    Every cell of either run has a verdict, and beside it what changed in its device, runtime, settings and artifact. Slower means: the
+    95 % interval excludes no change, the effect is above the noise floor, and it holds after adjustment for the number of cells; it is
+    suspected until a rerun confirms it.
+    """
+    from rich.console import Console
+
+    from controller import history
+    from controller.errors import ExitCode
+    from controller.store import Store
+    from reports import compared
+
+    found = history.compare(Store.open(results), base, new, rerun)
+    if json:
+        stdout_json("comparison", compared.document(found))
+    elif output is None:
+        Console(width=terminal_width()).print(compared.drawn(found, whole=whole))
+    else:
+        _write(found, whole, output)
+    return ExitCode.GATE_FAILED if _is_failing(found, fail_on) else ExitCode.OK
+
+
+def _write(found: "Baseline", whole: bool, output: Path) -> None:
+    from io import StringIO
+
+    from rich.console import Console
+
+    from reports import compared
+
+    text = StringIO()
+    Console(file=text, width=MAX_WIDTH, color_system=None).print(compared.drawn(found, whole=whole))
+    lines = (line.rstrip() for line in text.getvalue().splitlines())
+    written = write("\n".join(lines) + "\n", output)
+    if written:
+        stderr_text("the comparison is in:")
+        typer.echo(written)
+
+
+def _is_failing(found: "Baseline", fail_on: FailOn) -> bool:
+    levels = list(FailOn)
+    return any(found.counts.get(VERDICTS[level]) for level in levels[1 : levels.index(fail_on) + 1])

@@ -1,0 +1,55 @@
+"""How one metric of each cell went over several runs, the earliest first."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from reports import text
+from reports.comparison import is_twin
+from reports.metrics import headline
+from reports.records import RunRecord
+from reports.regressions import Name, name
+from reports.table import Row
+
+_LABEL_LIMIT = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A run on the way: its id, what a column calls it, and when it began (ISO 8601, UTC)."""
+
+    run: str
+    label: str
+    started_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """A cell's rows of one metric, one for each stop, None where that run has none; the last stop has one."""
+
+    row: Row
+    rows: tuple[Row | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """The cells of the last run that an earlier one has too."""
+
+    stops: tuple[Stop, ...]
+    courses: tuple[Course, ...]
+
+
+def trend(runs: Sequence[tuple[RunRecord, Sequence[Row]]], metric: str = "") -> Trend:
+    """The trend over runs and their tables, in the order of time, by one metric or, if that is empty, by the headline of each cell."""
+    stops = tuple(Stop(run.id, _label(run), run.started_at) for run, _ in runs)
+    found = [_rows(table, metric) for _, table in runs]
+    courses = [Course(row, tuple(each.get(at) for each in found)) for at, row in found[-1].items()] if found else []
+    kept = tuple(course for course in courses if sum(row is not None and row.value is not None for row in course.rows) > 1)
+    return Trend(stops, kept)
+
+
+def _label(run: RunRecord) -> str:
+    return text.line(run.tag or run.started_at[:16].replace("T", " "), _LABEL_LIMIT)
+
+
+def _rows(table: Sequence[Row], metric: str) -> dict[Name, Row]:
+    return {name(row): row for row in table if row.metric == (metric or headline(row.workload)) and not is_twin(row)}
