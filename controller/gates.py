@@ -1,27 +1,28 @@
 """Gates: budgets that a run must keep, written in any unit of the quantity, brought to the metrics and SI units of the report's table."""
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
 from controller import strict
+from controller.errors import ExitCode, gravest
 from controller.selectors import SelectorText
 from controller.selectors import parse as parse_selector
 from controller.strict import Record, nearest, quoted
-from reports.records import DeviceRecord, Gate
+from reports.gates import NOT_TO_MEASURE
+from reports.metrics import METRICS
+from reports.records import DeviceRecord, Gate, RunRecord
 
-_TIME = {"s": 0, "ms": -3, "us": -6}
-_ENERGY = {"j": 0, "mj": -3, "uj": -6}
-_POWER = {"w": 0, "mw": -3}
-_SIZE = {"bytes": 0, "kb": 3, "mb": 6}
-_QUANTITIES = {
-    **dict.fromkeys(("latency_p50", "latency_p90", "latency_p95", "latency_p99", "cold_start"), _TIME),
-    **dict.fromkeys(("energy_net", "energy_gross"), _ENERGY),
-    **dict.fromkeys(("power_average", "power_peak", "power_at_rate"), _POWER),
-    **dict.fromkeys(("size", "peak_memory"), _SIZE),
+_UNITS = {
+    "s": {"s": 0, "ms": -3, "us": -6},
+    "J": {"j": 0, "mj": -3, "uj": -6},
+    "W": {"w": 0, "mw": -3},
+    "B": {"bytes": 0, "kb": 3, "mb": 6, "gb": 9},
 }
+_RANGES = {"share": (0.0, 1.0), "points": (-100.0, 100.0), "cosine": (-1.0, 1.0), "decibel": (-math.inf, math.inf)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,30 +37,24 @@ class Measure:
     lower_is_better: bool = True
     sign: int = 1
     low: float = 0
-    high: float = float("inf")
+    high: float = math.inf
 
     def si(self, number: float) -> float:
         """A limit in the table's unit, correctly rounded."""
         return self.sign * (number * 10**self.exponent if self.exponent >= 0 else number / 10**-self.exponent)
 
 
-MEASURES = {
-    **{
-        f"{quantity}_{unit}": Measure(f"{quantity}_{next(iter(units))}", exponent)
-        for quantity, units in _QUANTITIES.items()
-        for unit, exponent in units.items()
-    },
-    "throughput_per_s": Measure("throughput_per_s", lower_is_better=False),
-    "accuracy": Measure("accuracy", lower_is_better=False, high=1),
-    **{metric: Measure(metric, lower_is_better=False, high=1) for metric in ("map50", "roc_auc", "sequence_accuracy", "score")},
-    **{metric: Measure(metric, high=1) for metric in ("eer", "error_rate")},
-    "accuracy_change_pp": Measure("accuracy_change_pp", lower_is_better=False, low=-100, high=100),
-    "accuracy_drop_pp": Measure("accuracy_change_pp", sign=-1, low=-100, high=100),
-    "drift_sqnr_db": Measure("drift_sqnr_db", lower_is_better=False, low=float("-inf")),
-    "drift_cosine": Measure("drift_cosine", lower_is_better=False, low=-1, high=1),
-    "drift_max_abs": Measure("drift_max_abs"),
-    "accelerator_time_share": Measure("accelerator_time_share", lower_is_better=False, high=1),
-}
+def _measures() -> Iterator[tuple[str, Measure]]:
+    """Every metric of the table under its name; times, energies, powers and sizes in each unit of theirs."""
+    for metric, about in METRICS.items():
+        low, high = _RANGES.get(about.shown, (0.0, math.inf))
+        stem = metric.rpartition("_")[0]
+        keys = {f"{stem}_{unit}": exponent for unit, exponent in _UNITS[about.unit].items()} if about.unit in _UNITS else {metric: 0}
+        for key, exponent in keys.items():
+            yield key, Measure(metric, exponent, about.better == "lower", low=low, high=high)
+
+
+MEASURES = {**dict(_measures()), "accuracy_drop_pp": Measure("accuracy_change_pp", sign=-1, low=-100, high=100)}
 
 
 class Limit(Record):
@@ -116,6 +111,14 @@ def bind(gates: Iterable[Gate], devices: Iterable[DeviceRecord]) -> tuple[Gate, 
     """Give the gates with the names of the devices that their selectors mean; one with `!` means all others."""
     known = list(devices)
     return tuple(replace(gate, devices=_meant(gate.selector, known)) for gate in gates)
+
+
+def exit_code(record: RunRecord, failing: int) -> ExitCode:
+    """What a run ends with: how its cells fared, and whether a gate fails on any."""
+    statuses = {cell.status for cell in record.cells}
+    codes = [ExitCode.UNREACHABLE] if "unreachable" in statuses else []
+    codes += [ExitCode.GATE_FAILED] if failing else []
+    return gravest(codes + ([ExitCode.INCOMPLETE] if statuses - {"valid"} - NOT_TO_MEASURE else []))
 
 
 def _meant(text: str, devices: Iterable[DeviceRecord]) -> tuple[str, ...]:

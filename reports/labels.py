@@ -18,6 +18,9 @@ ICONS = {
     "cancelled": "■",
 }
 
+OUTCOME_ICONS = {"held": "✓", "broken": "✕", "not measured": "?", "not judged": "-"}
+"""Of a gate on a cell, see reports.gates."""
+
 _PARTS = ("model", "workload", "device", "variant", "backend")
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from agent.schema import STATUSES
 from reports import format as fmt
+from reports.cheapest import Gated, gated
 from reports.comparison import TIE_FLOOR, Floors, is_twin, judge, known_floors
 from reports.foreign import protocol_of
 from reports.labels import sentence_name
@@ -54,17 +55,22 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`counts` of cells by status in METHOD.md's order, and one finding per model, workload and kind of device that has valid cells."""
+    """`counts` of cells by status in METHOD.md's order, and one finding per model, workload and kind of device that has valid cells.
+
+    `gated` is what the run's gates come to, where it has any.
+    """
 
     counts: Mapping[str, int]
     findings: tuple[Finding, ...]
+    gated: Gated
 
     def sentences(self) -> list[str]:
-        """The verdict in words, each finding with its model and workload in front where there are several."""
+        """The verdict in words, what meets the budget first, each finding with its model and workload in front where there are several."""
+        answers = [answer.sentence for answer in self.gated.answers]
         if not self.findings:
-            return [NOTHING_RANKED if "valid" in self.counts else NOTHING_VALID]
+            return [*answers, NOTHING_RANKED if "valid" in self.counts else NOTHING_VALID]
         several = len(self.findings) > 1
-        return [
+        return answers + [
             (f"{one.model}, {one.workload}: " if several and at == 0 else "") + sentence
             for one in self.findings
             for at, sentence in enumerate(one.sentences)
@@ -81,7 +87,7 @@ def verdict(run: RunRecord, table: Sequence[Row]) -> Verdict:
             groups.setdefault((bool(head.emulated), head.model, head.workload), []).append(head)
     floors = known_floors(run, table)
     findings = [_finding(group, cells, floors) for _, group in sorted(groups.items(), key=lambda item: item[0][0])]
-    return Verdict({status: statuses[status] for status in STATUSES if statuses[status]}, tuple(findings))
+    return Verdict({status: statuses[status] for status in STATUSES if statuses[status]}, tuple(findings), gated(run, table))
 
 
 def _finding(group: Sequence[Row], cells: Mapping[str, Mapping[str, Row]], floors: Floors) -> Finding:

@@ -1,6 +1,6 @@
 """Synthetic runs in a real store, as the command line reads them."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from controller.collect import Samples
@@ -12,7 +12,8 @@ def keep(run: RunRecord, folder: Path, stride: int = 1) -> None:
     """Write a run with its devices, cells and launches to the store in `folder`; of what was taken, every `stride`-th sample is there."""
     store = Store(folder)
     provenance = dict(run.conditions)
-    document = {"fleetmark": run.fleetmark, "profile": run.profile, "suite": run.suite, "launches": run.launches_planned}
+    document: dict[str, object] = {"fleetmark": run.fleetmark, "profile": run.profile, "suite": run.suite, "launches": run.launches_planned}
+    document["gates"] = [asdict(gate) for gate in run.gates]
     store.create_run(run.id, run.started_at, {**document, "provenance": provenance})
     store.add_cells(run.id, [(record.id, record.cell, record.fault) for record in run.cells], run.variants)
     for device in run.devices.values():

@@ -33,6 +33,7 @@ app.command("run")(run.run)
 app.add_typer(runs.app, name="runs")
 app.command("report")(report.report)
 app.command("compare")(compare.compare)
+app.command("check")(check.check)
 app.command("export")(export.export)
 app.command("gc")(gc.gc)
 

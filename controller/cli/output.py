@@ -36,6 +36,18 @@ def stdout_lines(lines: Iterable[tuple[str, str]]) -> None:
         console.print(Text(printable(text), style))
 
 
+def stdout_path(label: str, path: Path) -> None:
+    """Print `label: path`, on a terminal with the path as a link to the file."""
+    from rich.console import Console
+    from rich.style import Style
+    from rich.text import Text
+
+    from controller.errors import printable
+
+    link = Style(link=path.absolute().as_uri())
+    Console(soft_wrap=True).print(Text.assemble(f"{label}: ", (printable(str(path)), link)))
+
+
 def stdout_json(kind: str, content: object) -> None:
     """Print one versioned JSON document whose only other key is `kind`."""
     sys.stdout.write(json.dumps({"version": VERSION, kind: content}, indent=2, default=str) + "\n")

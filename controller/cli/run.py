@@ -192,30 +192,21 @@ def _run(request: "Request", store: "Store", results: Path, resume: str | None) 
         raise
     record = history.load(store, run_id)
     store.close()
-    broken = _show(record, results)
-    return _code({cell.status for cell in record.cells}, broken)
+    return _show(record, results)
 
 
 def _show(record: "RunRecord", results: Path) -> int:
-    """Write the report, print the summary, the broken gates and the report's path; give how many gates are broken."""
+    """Write the report; print the summary, then the report's path; give the exit code."""
     from rich.console import Console
 
-    from controller import budgets
+    from controller.cli.output import stdout_path
+    from controller.gates import exit_code
     from reports import page, summary, table
+    from reports.cheapest import gated
 
     rows = table.rows(record)
     written = write(page.render(record), results / record.id / "report.html")
     Console().print(summary.summary(record, rows))
-    broken = budgets.breaches(record.gates, rows)
-    for breach in broken:
-        typer.echo(f"gate: {breach}")
-    typer.echo(f"report: {written}")
-    return len(broken)
-
-
-def _code(statuses: set[str], broken: int) -> int:
-    from controller.errors import ExitCode, gravest
-
-    codes = [ExitCode.UNREACHABLE] if "unreachable" in statuses else []
-    codes += [ExitCode.GATE_FAILED] if broken else []
-    return gravest(codes + ([ExitCode.INCOMPLETE] if statuses - {"valid", "unsupported", "skipped"} else []))
+    if written:
+        stdout_path("report", written)
+    return exit_code(record, gated(record, rows).failing)

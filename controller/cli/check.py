@@ -1,0 +1,157 @@
+"""fleetmark check."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from controller.cli import options
+from controller.cli.output import stderr_text, stdout_json, write
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from reports.cheapest import Gated
+    from reports.records import RunRecord
+    from reports.table import Row
+
+Gates = Annotated[Path | None, typer.Option("--gates", help="Gates to use in place of the run's: a suite, or the content of its `gates:`.")]
+Junit = Annotated[Path | None, typer.Option("--junit", metavar="PATH", help="Write JUnit XML: a test case for each gate on each cell.")]
+Markdown = Annotated[Path | None, typer.Option("--markdown", metavar="PATH", help="Write a summary in Markdown; - is stdout.")]
+Github = Annotated[
+    bool | None,
+    typer.Option("--github/--no-github", help="Annotations and a step summary for GitHub Actions; by default where it runs there."),
+]
+
+
+def check(
+    run: options.Run = "latest",
+    gates: Gates = None,
+    junit: Junit = None,
+    markdown: Markdown = None,
+    github: Github = None,
+    results: options.Results = options.RESULTS,
+    json: options.Json = False,
+) -> int:
+    """Check a run against gates, for CI.
+
+    A gate is a budget, such as latency_p90_ms: 20, that each valid cell of its devices must keep. Exit code 1: a cell is over a limit, or
+    lacks the number; 4: a device was unreachable; 3: cells failed, or are unsteady or throttled. Where the 95 % interval reaches over the
+    limit, it says so.
+    """
+    from controller.gates import exit_code
+    from reports import table
+    from reports.cheapest import gated
+    from reports.junit import to_junit
+    from reports.markdown import to_markdown
+
+    record = _load(run, gates, results)
+    rows = table.rows(record)
+    found = gated(record, rows)
+    code = exit_code(record, found.failing)
+    for path, text in ((junit, to_junit), (markdown, to_markdown)):
+        if path:
+            write(text(record, rows), path)
+    if os.environ.get("GITHUB_ACTIONS") == "true" if github is None else github:
+        _tell_github(record, rows, found)
+    if json:
+        stdout_json("check", _document(record, found, code))
+    elif str(markdown) != "-" and str(junit) != "-":
+        _show(record, rows, found)
+    return code
+
+
+def _load(run: str, gates: Path | None, results: Path) -> "RunRecord":
+    """The run with the gates to check it against."""
+    from dataclasses import replace
+
+    from controller import gate_file, history
+    from controller.errors import FleetmarkError
+    from controller.gates import bind
+    from controller.store import Store
+
+    record = history.load(Store.open(results), run)
+    if gates:
+        record = replace(record, gates=bind(gate_file.load(gates), record.devices.values()))
+    if not record.gates:
+        why = f"its suite, {record.suite}, has no `gates:`"
+        raise FleetmarkError(
+            f"run {record.id} has no gates to check",
+            why,
+            f"fleetmark check {record.id} --gates FILE, with e.g. `all: {{latency_p90_ms: 20}}`",
+        )
+    return record
+
+
+def _show(record: "RunRecord", rows: "Sequence[Row]", found: "Gated") -> None:
+    from collections import Counter
+
+    from rich.console import Console
+    from rich.text import Text
+
+    from reports.summary import causes, gate_lines
+
+    console = Console(soft_wrap=True)
+    lines = [line for head, failing in gate_lines(found.rulings) for line in (head, *(Text("    ") + one for one in failing))]
+    answers = [Text(answer.sentence) for answer in found.answers]
+    for block in (lines, answers, causes(record, rows)):
+        console.print(*block, *[""] * bool(block), sep="\n")
+    outcomes = Counter(ruling.outcome for ruling in found.rulings)
+    stderr_text(f"{len(found.rulings)} gates on run {record.id}: " + ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items()))
+
+
+def _tell_github(record: "RunRecord", rows: "Sequence[Row]", found: "Gated") -> None:
+    """Annotations to stderr, where the runner reads them too; the summary to the file that it names."""
+    import sys
+
+    from reports.github import annotations, capped
+    from reports.markdown import to_markdown
+
+    sys.stderr.write("".join(f"{line}\n" for line in annotations(record, rows, found)))
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    if summary:
+        with Path(summary).open("a", encoding="utf-8") as file:
+            file.write(capped(to_markdown(record, rows)))
+
+
+def _document(record: "RunRecord", found: "Gated", code: int) -> dict[str, Any]:
+    """The check as JSON."""
+    names = ("cell", "device", "model", "variant", "backend", "workload", "status", "metric", "value", "unit", "low", "high")
+    return {
+        "run": record.id,
+        "exit_code": int(code),
+        "gates": [
+            {
+                "selector": ruling.gate.selector,
+                "gate": ruling.gate.written,
+                "metric": ruling.gate.metric,
+                "at_most": ruling.gate.at_most,
+                "at_least": ruling.gate.at_least,
+                "outcome": ruling.outcome,
+                "cells": [
+                    {
+                        **{name: getattr(one.row, name) for name in names},
+                        "outcome": one.outcome,
+                        "resolved": one.resolved,
+                        "note": one.note(),
+                    }
+                    for one in ruling.cells
+                ],
+            }
+            for ruling in found.rulings
+        ],
+        "answers": [
+            {
+                "selector": answer.selector,
+                "model": answer.model,
+                "workload": answer.workload,
+                "best": answer.best and answer.best.cell,
+                "runner_up": answer.runner_up and answer.runner_up.cell,
+                "judged": answer.judged,
+                "failing": answer.missing,
+                "sentence": answer.sentence,
+            }
+            for answer in found.answers
+        ],
+    }
