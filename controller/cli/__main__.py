@@ -7,7 +7,7 @@ import typer
 
 from agent import VERSION
 from agent.schema import FaultError
-from controller.cli import compare, compress, device, doctor, export, gc, init, report, run, runs
+from controller.cli import check, compare, compress, device, doctor, export, gc, init, report, run, runs
 from controller.cli.output import stderr_text
 from controller.errors import ExitCode, FleetmarkError, exit_code, render
 
