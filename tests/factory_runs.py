@@ -1,13 +1,14 @@
 """Synthetic runs for tests of reports: invented numbers, seeded, on devices that do not exist."""
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.description import Probe
 from agent.schema import Availability, Cell, Conditions, Fault, Workload, cell_id
-from reports.records import CellRecord, DeviceRecord, LaunchRecord, RunRecord, VariantRecord
+from reports.records import CellRecord, DeviceRecord, Gate, LaunchRecord, Price, RunRecord, VariantRecord
 
 STARTED = "2025-01-01T12:00:00Z"
 FORMATS = {"onnxruntime": "onnx", "tflite": "tflite", "openvino": "openvino"}
@@ -193,3 +194,36 @@ def mixed_run() -> RunRecord:
     cells[17] = broken("pi-a", "fp16", "tflite", "failed", CRASH, launched=True)
     cells += [broken("pi-b", variant, "tflite", "unreachable", NO_ROUTE, launched=False) for variant in SIZES]
     return run_of(tuple(cells))
+
+
+def fleet_run(devices: int, variants: Sequence[str] = ("fp32", "int8"), samples: int = 100) -> RunRecord:
+    """A run on so many devices, each a little slower than the one before, with every variant valid."""
+    cells = [
+        cell(f"board-{at:02}", variant, "tflite", 10 * at + number, median_s=1e-3 * 1.05**at, samples=samples)
+        for at in range(devices)
+        for number, variant in enumerate(variants)
+    ]
+    return run_of(tuple(cells))
+
+
+def hostile_run(text: str) -> RunRecord:
+    """A run in which all that a device, a model or a user can name is `text`, with a log of 10 MB."""
+    run = run_of((cell("laptop", "fp32", "tflite", 1), broken("laptop", "int8", "tflite", "failed", NO_ROUTE, launched=True)))
+    good, bad = run.cells
+    fault = NO_ROUTE._replace(message=text, next=text, phase=text)
+    log = text * (10_000_000 // len(text) + 1)
+    last = dataclasses.replace(bad.launches[-1], fault=fault, log_tail=log, details={text: text}, notes=(text,))
+    launches = tuple(dataclasses.replace(one, details={text: [text]}, notes=(text,)) for one in good.launches)
+    named = good.cell._replace(device=text, variant=text, model=text, options={"a": text})
+    introduced = probe(text)._replace(board=text * 1000, soc=text, kernel=text, os=text, cpu_model=text, governors=[text], power_mode=text)
+    devices = {**run.devices, text: DeviceRecord(text, text, {text: text}, introduced, (text,), Price(60.0, text))}
+    return dataclasses.replace(
+        run,
+        cells=(dataclasses.replace(good, cell=named, launches=launches), dataclasses.replace(bad, launches=(last,))),
+        devices=devices,
+        variants=(VariantRecord(text, text, text, "a" * 64, 1, {text: {text: text}}),),
+        suite=text,
+        tag=text,
+        conditions={text: text, "nested": {text: 1}},
+        gates=(Gate(text, "latency_p90_s", 1e-9, None, text, (text, "laptop")),),
+    )
