@@ -17,6 +17,7 @@ from reports.labels import cell_names, sentence_name
 from reports.live import live
 from reports.matrix import matrices
 from reports.metrics import GLOSSARY, METRICS, headline
+from reports.pareto import pairings
 from reports.provenance import artifact_sheets, conditions, device_sheets, settings
 from reports.records import RunRecord
 from reports.sections import facts, leaders, measured, operations
@@ -35,13 +36,16 @@ def render(run: RunRecord) -> str:
     from markupsafe import Markup
 
     table = rows(run)
-    drawn = charts(table)
+    paired = pairings(run, table)
+    drawn = charts(table, paired)
     scripts = (runtime(), "\n".join((_TEMPLATES / name).read_text("utf-8") for name in _SCRIPTS)) if drawn else ()
     return (
         _environment()
         .get_template("report.html.j2")
         .render(
             **_content(run, table, drawn),
+            pairings=paired,
+            charts=drawn,
             policy=_policy(scripts),
             style=Markup((_TEMPLATES / "page.css").read_text("utf-8")),  # noqa: S704  our own file
             icons=Markup((_TEMPLATES / "icons.svg").read_text("utf-8")),  # noqa: S704  our own file
@@ -59,7 +63,8 @@ def _content(run: RunRecord, table: list[Row], drawn: Mapping[str, Chart]) -> di
     grounds = footings(run, table)
     parts = measured(table, drawn, run.rate_per_s)
     profiles = operations(run, table)
-    anchors = [(part.anchor, part.title) for part in parts] + ([("operations", "Operations")] if profiles else [])
+    anchors = [("pareto", "Trade-offs")] if any(name.startswith("pareto") for name in drawn) else []
+    anchors += [(part.anchor, part.title) for part in parts] + ([("operations", "Operations")] if profiles else [])
 
     def facts_of(cell: str) -> list[Row]:
         return facts(cells[cell])

@@ -18,22 +18,30 @@ from reports.charts.base import Chart, finished, foremost, runtime
 from reports.charts.coldstart import cold_start
 from reports.charts.latency import latency
 from reports.charts.pairs import accuracy, energies, footprint
+from reports.charts.pareto import pareto
 from reports.labels import cell_names, ordered_cells
+from reports.pareto import Pairing
 from reports.table import Row
 
 __all__ = ["MOST_CELLS", "Chart", "charts", "runtime"]
 
 MOST_CELLS = 60
+_MOST_PAIRINGS = 12
 
 
-def charts(table: Sequence[Row]) -> dict[str, Chart]:
+def charts(table: Sequence[Row], pairings: Sequence[Pairing] = ()) -> dict[str, Chart]:
     """The charts for which the table has numbers, by name, of at most MOST_CELLS cells.
 
-    latency, footprint, cold-start, accuracy, and energy-BOUNDARY for each boundary: one axis never shows two of them.
+    latency, footprint, cold-start, accuracy, energy-BOUNDARY for each boundary, since one axis never shows two of them, and each of the
+    `pairings` by its name.
     """
     cells = foremost(ordered_cells(table), MOST_CELLS)
     names = cell_names(table, statuses=True)
     drawn = {
+        **{
+            one.name: (f"{one.x.label} and {one.title} of each cell, with the frontier", pareto(one, names))
+            for one in pairings[:_MOST_PAIRINGS]
+        },
         "latency": ("Latency of each cell: p50, p90, p95 and p99 with their 95 % intervals", latency(cells, names)),
         "footprint": ("Model size and peak memory of each cell", footprint(cells, names)),
         "cold-start": ("Cold start of each cell, stacked by part", cold_start(cells, names)),

@@ -15,9 +15,9 @@ from reports.metrics import METRICS
 from reports.table import Row
 
 Metrics = Mapping[str, Row]
-Point = dict[str, Any]
+Datum = dict[str, Any]
 AltairChart = Any
-Drawn = tuple[AltairChart, dict[str, list[Point]]]  # a chart and the data it names
+Drawn = tuple[AltairChart, dict[str, list[Datum]]]  # a chart and the data it names
 
 KEPT = "(kept === null || indexof(kept, datum.id) >= 0)"
 FADED = 0.12
@@ -85,7 +85,7 @@ def found(cells: Sequence[Metrics], *metrics: str) -> list[tuple[Row, float]]:
     return [(row, row.value) for row in rows if row.value is not None]
 
 
-def point(row: Row, value: float, name: str, divisor: float) -> Point:
+def point(row: Row, value: float, name: str, divisor: float) -> Datum:
     """A datum in the axis's unit; `id` is its cell and `shown` the value as it is shown everywhere."""
     return {
         "id": row.cell,
@@ -126,7 +126,7 @@ def column(base: AltairChart, width: int) -> AltairChart:
     return base.mark_text(align="left").encode(x=alt.value(width + 10), text="shown:N", opacity=fading())
 
 
-def names_axis(points: Sequence[Point], *, labelled: bool = True) -> Any:
+def names_axis(points: Sequence[Datum], *, labelled: bool = True) -> Any:
     """The cells by name, one below the other in the order of the points."""
     import altair as alt
 

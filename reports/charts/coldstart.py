@@ -5,7 +5,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from reports import format as fmt
-from reports.charts.base import Drawn, Metrics, Point, column, fading, found, names_axis, point, tooltip
+from reports.charts.base import Datum, Drawn, Metrics, column, fading, found, names_axis, point, tooltip
 from reports.charts.style import SERIES, STEP, WIDTH
 from reports.metrics import COLD_START_PARTS, METRICS
 
@@ -34,7 +34,7 @@ def cold_start(cells: Sequence[Metrics], names: Mapping[str, str]) -> Drawn | No
     return alt.layer(bars, inside, figures).properties(width=WIDTH, height=alt.Step(STEP)), {"parts": parts, "sums": sums}
 
 
-def _stacked(cell: Metrics, names: Mapping[str, str], divisor: float, longest: float) -> Iterator[Point]:
+def _stacked(cell: Metrics, names: Mapping[str, str], divisor: float, longest: float) -> Iterator[Datum]:
     end = 0.0
     for row, value in found([cell], *COLD_START_PARTS):
         part = point(row, value, names[row.cell], divisor)

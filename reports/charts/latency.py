@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reports import format as fmt
-from reports.charts.base import FADED, KEPT, Drawn, Metrics, Point, column, found, intervals, names_axis, point, tooltip
-from reports.charts.style import SERIES, SHAPES, STEP, WIDTH
+from reports.charts.base import FADED, KEPT, Datum, Drawn, Metrics, column, found, intervals, names_axis, point, tooltip
+from reports.charts.style import LOG_FROM, SERIES, SHAPES, STEP, WIDTH
 from reports.metrics import METRICS, PERCENTILES
 
-_LOG_FROM = 8  # largest over smallest value from which an axis is logarithmic
 _DEFAULT = "latency_p90_s"  # whose figures stand beside the plot
 
 
@@ -40,13 +39,13 @@ def latency(cells: Sequence[Metrics], names: Mapping[str, str]) -> Drawn | None:
 def _scale(values: Sequence[float]) -> tuple[dict[str, Any], float, str]:
     """(scale, divisor, unit) of the axis; it has a type, and may so be switched, where a logarithm can be taken."""
     lowest, highest = min(values), max(values)
-    logarithmic = lowest > 0 and highest / lowest >= _LOG_FROM
+    logarithmic = lowest > 0 and highest / lowest >= LOG_FROM
     divisor, unit = fmt.scale(_DEFAULT, math.sqrt(lowest * highest) if logarithmic else highest)
     switched = {"type": "log" if logarithmic else "linear"} if lowest > 0 else {}
     return {**switched, "nice": False, "padding": 10}, divisor, unit
 
 
-def _marks(marks: Any, points: Sequence[Point]) -> list[Any]:
+def _marks(marks: Any, points: Sequence[Datum]) -> list[Any]:
     layers: list[Any] = []
     if any(each["status"] == "valid" for each in points):
         layers.append(marks.transform_filter("datum.status === 'valid'").mark_point(filled=True, size=70))

@@ -5,7 +5,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from reports import format as fmt
-from reports.charts.base import AltairChart, Drawn, Metrics, Point, column, fading, found, intervals, names_axis, point, tooltip
+from reports.charts.base import AltairChart, Datum, Drawn, Metrics, column, fading, found, intervals, names_axis, point, tooltip
 from reports.charts.style import PANEL, SERIES, STEP
 from reports.metrics import ENERGIES, METRICS
 
@@ -36,9 +36,9 @@ def _pair(cells: Sequence[Metrics], names: Mapping[str, str], draw: Mapping[str,
     shown = [metric for metric in draw if found(cells, metric)]
     if not shown:
         return None
-    present: list[Point] = [{"cell": names[row.cell]} for row, _ in found(cells, *shown)]
+    present: list[Datum] = [{"cell": names[row.cell]} for row, _ in found(cells, *shown)]
     panels: list[AltairChart] = []
-    data: dict[str, list[Point]] = {}
+    data: dict[str, list[Datum]] = {}
     for metric in shown:
         rows = found(cells, metric)
         divisor, unit = fmt.scale(metric, max(abs(value) for _, value in rows))

@@ -5,6 +5,7 @@ from typing import Any
 WIDTH = 650  # the plot of a chart alone; the names of cells and the column of figures come beside it
 PANEL = 285  # each of two plots side by side
 STEP = 24  # a cell
+LOG_FROM = 8  # largest over smallest value from which an axis is logarithmic
 SERIES = ["var(--series-1)", "var(--series-2)", "var(--series-3)", "var(--series-4)"]
 SHAPES = ["circle", "diamond", "triangle-up", "square"]
 FONT = "Arial, Helvetica, Liberation Sans, sans-serif"  # alike in width, so that what is drawn here fits there
