@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.schema import Fault, FaultError, dump, fingerprint
-from compress import budget, cache, edgetpu, making, pipeline, provenance, tasks
+from compress import budget, cache, edgetpu, making, pipeline, provenance, runtimes, tasks
 from compress.budget import Weighed
 from compress.making import Job
 from compress.original import Original, kind_of, reference
 from compress.recipes import Recipe, Target
-from compress.records import Arrays, Context, Data, Source, Variant
+from compress.records import Arrays, Context, Data, Source, Variant, no_further
+from compress.runtimes import Outcome
 from compress.stages import SEED
 from compress.techniques import FILES
 from compress.verify import MAX_ACCURACY_DROP, Verification, drift, verify
@@ -92,6 +93,7 @@ def _compiled(plain: Variant, recipe: Recipe, context: Context) -> Variant:
             "size_bytes": size_bytes,
             "shrank": size_bytes < before["float_size_bytes"],
             "edgetpu": told,
+            "runtimes": [Outcome("libedgetpu", "", not_run=f"it takes an Edge TPU; {runtimes.LATER}").record],
             "notes": [*before["notes"], *notes],
             "seconds": round(time.perf_counter() - started, 3),
         }
@@ -119,7 +121,8 @@ def _weighed(source: Source, format: str, data: Data, context: Context) -> Weigh
         if held_out is None or held_out.labels is None:
             raise FaultError("bad_data", "there are no held-out samples with labels", "add held_ arrays and held_labels to the data file")
         try:
-            told = build(source, recipe, format, replace(data, eval_feeds=held_out.feeds, labels=held_out.labels), context).manifest
+            tried = replace(data, eval_feeds=held_out.feeds, labels=held_out.labels)
+            told = build(source, recipe, format, tried, replace(context, further=no_further)).manifest
         except FaultError as error:
             if error.fault.code != "verification":
                 raise
@@ -132,8 +135,13 @@ def _weighed(source: Source, format: str, data: Data, context: Context) -> Weigh
 def _key(job: Job, found: list[str]) -> str:
     arrays = [provenance.arrays_digest(model.samples) for model in (job.original, job.twin) if model is not None]
     labels = {} if job.data.labels is None else {"labels": job.data.labels}
-    verified = {"recipe": asdict(job.recipe), "data": [*arrays, provenance.arrays_digest(labels)], "task": tasks.digest(job.data.task)}
-    verified["found"] = found
+    verified = {
+        "recipe": asdict(job.recipe),
+        "data": [*arrays, provenance.arrays_digest(labels)],
+        "task": tasks.digest(job.data.task),
+        "found": found,
+        "runtimes": [[one.name, one.version, isinstance(one.run, Fault)] for one in job.context.further(job.format)],
+    }
     return fingerprint({"made": making.key(job), **verified})
 
 
@@ -148,20 +156,47 @@ def _make(job: Job, found: list[str], folder: Path) -> None:
     artifact = making.artifact(folder, job.format)
     size_bytes = sum(file.size_bytes for file in artifact.files)
     samples = dict(zip(made["inputs"], job.original.samples.values(), strict=True))
-    outputs = job.context.run_model(folder / FILES[job.format][0], job.format, samples)
-    checked = verify(expected, outputs, job.data.labels, job.data.task, _first(job.original))
-    notes += [*found, *made["notes"]]
-    refusal = _refusal(job, size_bytes, made["float_size_bytes"], checked)
-    calibrated = any(stage.technique.needs_data for stage in job.stages)
+    checked, ran = _verified(job, folder / FILES[job.format][0], samples, expected)
+    coded_bytes = sum((folder / name).stat().st_size for name in made["extras"])
+    refusal = _refusal(job, min(size_bytes, coded_bytes or size_bytes), made["float_size_bytes"], checked)
     manifest = {
-        "recipe": asdict(job.recipe),
-        "parents": making.parents(job),
         "artifact": dump(artifact),
         "size_bytes": size_bytes,
         "float_size_bytes": made["float_size_bytes"],
         "shrank": size_bytes < made["float_size_bytes"],
         **{name: made[name] for name in COSTS},
         **asdict(checked),
+        "runtimes": [one.record for one in ran],
+        **_provenance(job),
+        "steps": made["told"],
+        "extras": made["extras"],
+        "refusal": refusal and dump(refusal),
+        "notes": [*notes, *found, *made["notes"]],
+        "seconds": made["seconds"],
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, allow_nan=False))
+
+
+def _verified(job: Job, path: Path, samples: Arrays, expected: Arrays) -> tuple[Verification, list[Outcome]]:
+    """What the artifact is in its first runtime, and what it did in each; raises FaultError where it is not the model in the first one."""
+
+    def check(outputs: Arrays) -> Verification:
+        return verify(expected, outputs, job.data.labels, job.data.task, _first(job.original))
+
+    def floor(checked: Verification) -> Fault | None:
+        return _lost(job, checked)
+
+    checked = check(job.context.run_model(path, job.format, samples))
+    name = runtimes.FIRST[job.format]
+    first = Outcome(name, making.tools(job)[name], checked.drift, checked.accuracy)
+    return checked, [first, *runtimes.each(job.context.further(job.format), path, job.format, samples, check, floor)]
+
+
+def _provenance(job: Job) -> dict[str, object]:
+    calibrated = any(stage.technique.needs_data for stage in job.stages)
+    return {
+        "recipe": asdict(job.recipe),
+        "parents": making.parents(job),
         "calibration_samples": len(next(iter(job.original.calibration.values()))) if calibrated else 0,
         "seed": SEED,
         "tools": making.tools(job),
@@ -169,23 +204,24 @@ def _make(job: Job, found: list[str], folder: Path) -> None:
             {"technique": stage.technique.name, "format": stage.technique.format, "params": stage.params.model_dump(mode="json")}
             for stage in job.stages
         ],
-        "steps": made["told"],
-        "extras": made["extras"],
-        "refusal": refusal and dump(refusal),
-        "notes": notes,
-        "seconds": made["seconds"],
     }
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, allow_nan=False))
 
 
 def _refusal(job: Job, size_bytes: int, float_bytes: int, checked: Verification) -> Fault | None:
     """Why the artifact is not shipped unless it is asked for: it did not shrink, or it lost more than the recipe allows.
 
-    A file for TensorRT keeps float weights beside its Q/DQ layers: what shrinks is the engine that the device builds of it.
+    `size_bytes`: the artifact's, or of the coded file beside it where that is smaller. A file for TensorRT keeps float weights beside its
+    Q/DQ layers: what shrinks is the engine that the device builds of it.
     """
-    name, floor_pp = job.recipe.name, job.recipe.floor_pp
     if job.recipe.steps and size_bytes >= float_bytes and job.format not in GROW:
-        return Fault("verification", "verify", f"{name} did not make it smaller: {float_bytes} to {size_bytes} bytes", "leave it out")
+        message = f"{job.recipe.name} did not make it smaller: {float_bytes} to {size_bytes} bytes"
+        return Fault("verification", "verify", message, "leave it out")
+    return _lost(job, checked)
+
+
+def _lost(job: Job, checked: Verification) -> Fault | None:
+    """More than the recipe allows, where it says how much and there are labels."""
+    name, floor_pp = job.recipe.name, job.recipe.floor_pp
     if floor_pp is None or checked.accuracy is None or checked.reference_accuracy is None:
         return None
     drop_pp = 100 * (checked.reference_accuracy - checked.accuracy)

@@ -1,6 +1,6 @@
 """What a build is given and what it gives back."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,11 +91,26 @@ def no_device(path: Path, format: str, device: str) -> float:  # noqa: A002, ARG
 
 
 @dataclass(frozen=True, slots=True)
+class Runtime:
+    """A runtime beside the one of `Context.run_model`: how to run an artifact in it (as there), or the reason why it is not here."""
+
+    name: str
+    version: str
+    run: Callable[[Path, str, Arrays], Arrays] | Fault
+
+
+def no_further(format: str) -> tuple[Runtime, ...]:  # noqa: A002, ARG001
+    """No runtime but the first."""
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
     """What the caller supplies: a folder to keep results in, and ways to run a model and to compile one for the Edge TPU.
 
     `run_model(main file, format, feeds in its layout)` gives the outputs in the model's order, samples on axis 0; may raise FaultError.
     `edgetpu_compiler` may be the reason why there is none. `latency_ms(main file, format, device)` measures on a device of the inventory.
+    `further(format)` gives the other runtimes that artifacts of a format are meant for.
     All is picklable where builds run in other processes.
     """
 
@@ -103,6 +118,7 @@ class Context:
     run_model: Callable[[Path, str, Arrays], Arrays]
     edgetpu_compiler: Compiler | Fault = NO_COMPILER
     latency_ms: Callable[[Path, str, str], float] = no_device
+    further: Callable[[str], Sequence[Runtime]] = no_further
 
 
 @dataclass(frozen=True, slots=True)

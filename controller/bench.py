@@ -22,6 +22,7 @@ from controller.inventory import Device
 from controller.laptop import cache_folder
 from controller.outputs import References
 from controller.reference import run_model
+from controller.runtimes import further
 from controller.suite import Model
 
 KEY = re.compile(r"[0-9a-f]{64}\Z")
@@ -198,7 +199,7 @@ def _build_elsewhere(parcel: _Parcel) -> _Built:
             module.write_bytes(content)
         torch = TorchSource(paths["file"], parcel.factory, paths.get("weights")) if parcel.factory else None
         source = Source(parcel.order.model, paths.get("onnx"), paths.get("tflite"), torch)
-        made = _build(_Job(parcel.order, source, Context(cache_folder() / "artifacts", run_model)))
+        made = _build(_Job(parcel.order, source, Context(cache_folder() / "artifacts", run_model, further=further)))
         return _Built(made.folder.name, {path.name: path.read_bytes() for path in made.folder.iterdir()})
 
 

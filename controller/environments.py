@@ -122,11 +122,12 @@ def unpacked_bytes(archive: Path) -> int:
         return sum(member.size for member in tar)
 
 
-def fetch(environment: Environment, cache: Path, *, wheelhouse: Path | None = None) -> Path:
+def fetch(environment: Environment, cache: Path, *, wheelhouse: Path | None = None, offline: bool = False) -> Path:
     """The environment's archive in `cache`, built if it is not there: a .tar.gz of regular files, relative to the environment's folder.
 
-    Wheels come from the index that uv is set up for, or from the folder `wheelhouse` alone; their hashes are checked. The same
-    wheels give the same bytes. The file's time is that of its last use. Raises FaultError env_missing where uv fails.
+    Wheels come from the index that uv is set up for, from the folder `wheelhouse` alone, or, `offline`, from what uv fetched before;
+    their hashes are checked. The same wheels give the same bytes. The file's time is that of its last use. Raises FaultError env_missing
+    where uv fails.
     """
     archive = _archive(environment, cache)
     with _FETCHING:
@@ -136,7 +137,7 @@ def fetch(environment: Environment, cache: Path, *, wheelhouse: Path | None = No
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as folder:
             site, packed = Path(folder, "site"), Path(folder, archive.name)
-            _install(environment, site, wheelhouse)
+            _install(environment, site, wheelhouse, offline)
             _pack(site, packed)
             packed.replace(archive)
     return archive
@@ -146,13 +147,13 @@ def _archive(environment: Environment, cache: Path) -> Path:
     return cache / f"{environment.hash}.tar.gz"
 
 
-def _install(environment: Environment, site: Path, wheelhouse: Path | None) -> None:
+def _install(environment: Environment, site: Path, wheelhouse: Path | None, offline: bool) -> None:
     requirements = site.with_name("requirements.txt")
     lines = [f"{wheel.name}=={wheel.version} --hash=sha256:{wheel.sha256}\n" for wheel in environment.wheels]
     requirements.write_text("".join(lines), encoding="utf-8")
     platform = f"{environment.machine}-manylinux_{environment.libc_floor.replace('.', '_')}"
     target = ["--target", str(site), "--python", sys.executable, "--python-platform", platform, "--python-version", environment.python]
-    source = ["--no-index", "--find-links", str(wheelhouse)] if wheelhouse else []
+    source = ["--no-index", "--find-links", str(wheelhouse)] if wheelhouse else ["--offline"] if offline else []
     wheels = ["--no-deps", "--only-binary", ":all:", "--require-hashes", "--requirement", str(requirements)]
     command = [uv.find_uv_bin(), "pip", "install", *target, *source, *wheels]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

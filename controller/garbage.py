@@ -19,6 +19,7 @@ KINDS = {
     "unverified artifacts": "artifacts/made",
     "data": "data",
     "environments": "environments",
+    "unpacked environments": "unpacked",
 }
 UNFINISHED = ".partial"
 LOCK = ".lock"

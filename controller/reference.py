@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +34,29 @@ def run_model(path: Path, format: str, feeds: Mapping[str, NDArray[Any]]) -> dic
 
     Raises FaultError with the worker's fault, `crash` if it died or had to be killed after ten minutes.
     """
+    return run_in(Place(backend_of(format)), path, format, feeds)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A backend with its options; `site` is a folder of unpacked wheels whose runtime it uses, None for what is installed here."""
+
+    backend: str
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    site: Path | None = None
+
+
+def run_in(place: Place, path: Path, format: str, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:  # noqa: A002
+    """As `run_model`, in a runtime that is asked for."""
     with tempfile.TemporaryDirectory(prefix="fleetmark-") as folder:
         cache = Cache(folder)
         cache.create()
-        spec = _spec(cache, path, format, feeds)
+        spec = _spec(cache, place, path, format, feeds)
         os.makedirs(cache.launch(LAUNCH, "files"))
         write_json(cache.launch(LAUNCH, "spec.json"), dump(spec))
         agent = Path(folder, "agent.pyz")
         agent.write_bytes(build_zipapp().content)
-        return _outputs(cache, path, _run(agent, cache))
+        return _outputs(cache, path, _run(agent, cache, place.site))
 
 
 def backend_of(format: str) -> str:  # noqa: A002
@@ -49,7 +64,7 @@ def backend_of(format: str) -> str:  # noqa: A002
     return STAND_INS.get(format) or next(name for name in backends.NAMES if backends.get(name).formats[0] == format)
 
 
-def _spec(cache: Cache, path: Path, format: str, feeds: Mapping[str, NDArray[Any]]) -> LaunchSpec:  # noqa: A002
+def _spec(cache: Cache, place: Place, path: Path, format: str, feeds: Mapping[str, NDArray[Any]]) -> LaunchSpec:  # noqa: A002
     files = [_link(cache, path)]
     if format == "openvino":
         files.append(_link(cache, path.with_suffix(".bin")))
@@ -59,8 +74,8 @@ def _spec(cache: Cache, path: Path, format: str, feeds: Mapping[str, NDArray[Any
         launch=LAUNCH,
         owner="controller",
         artifact=Artifact(files[0].sha256, format, files),
-        backend=backend_of(format),
-        options={},
+        backend=place.backend,
+        options=dict(place.options),
         workload=Workload("outputs", {}),
         python="",
         environment="",
@@ -85,14 +100,15 @@ def _link(cache: Cache, path: Path) -> ModelFile:
     return ModelFile(path.name, sha256, path.stat().st_size)
 
 
-def _run(agent: Path, cache: Cache) -> list[Event]:
+def _run(agent: Path, cache: Cache, site: Path | None) -> list[Event]:
+    environ = os.environ if site is None else {**os.environ, "PYTHONPATH": str(site)}
     reading, writing = os.pipe()
     command = [sys.executable, str(agent), "worker", "--cache", cache.root, "--launch", LAUNCH]
     command += ["--events", str(writing), "--spawned", repr(time.monotonic())]
     log = Path(cache.root, "log")
     with (
         log.open("wb") as said,
-        subprocess.Popen(command, pass_fds=(writing,), stdin=subprocess.DEVNULL, stdout=said, stderr=said) as worker,
+        subprocess.Popen(command, env=environ, pass_fds=(writing,), stdin=subprocess.DEVNULL, stdout=said, stderr=said) as worker,
     ):
         os.close(writing)
         alarm = threading.Timer(TIMEOUT_S, worker.kill)
@@ -112,7 +128,9 @@ def _run(agent: Path, cache: Cache) -> list[Event]:
 def _outputs(cache: Cache, path: Path, events: list[Event]) -> dict[str, NDArray[np.float32]]:
     faults: list[Fault] = [load(Fault, event.data) for event in events if event.type == "fault"]
     if faults:
-        raise FaultError(faults[0].code, f"{path.name}: {faults[0].message}", faults[0].next, faults[0].phase)
+        fault = faults[0]
+        message = fault.message if fault.message.startswith(path.name) else f"{path.name}: {fault.message}"
+        raise FaultError(fault.code, message, fault.next, fault.phase)
     files: list[SampleFile] = [load(SampleFile, event.data) for event in events if event.type == "sample"]
     return {file.unit: _array(cache, file) for file in files}
 

@@ -158,7 +158,8 @@ def _matrix(planned: Sequence[PlannedCell], prepared: Prepared) -> Matrix:
         fault = item.fault or prepared.faults.get(key)
         cells.append((cell_id(cell), cell, fault))
         if variant and fault is None:
-            jobs.append(Job(cell_id(cell), cell, variant.artifact, variant.folder, prepared.datasets[item.model]))
+            told = variant.manifest["runtimes"]
+            jobs.append(Job(cell_id(cell), cell, variant.artifact, variant.folder, prepared.datasets[item.model], told))
     made = [
         VariantRecord(model, recipe, format_, made.artifact.sha256, sum(file.size_bytes for file in made.artifact.files), made.manifest)
         for (model, recipe, format_), made in prepared.variants.items()

@@ -10,7 +10,7 @@ import tenacity
 
 from agent.description import Probe
 from agent.schema import Artifact, Cell, Event, FaultError, LaunchSpec, SampleFile
-from controller import metering, profiles, provision, targets
+from controller import metering, profiles, provision, runtimes, targets
 from controller.collect import Collected, collect
 from controller.dataset import Dataset
 from controller.inventory import Device, Meter
@@ -35,6 +35,7 @@ class Job:
     artifact: Artifact
     folder: Path
     dataset: Dataset
+    runtimes: Sequence[Mapping[str, Any]] = ()  # what its manifest tells of them
 
 
 @dataclass(slots=True)
@@ -77,7 +78,8 @@ class Session:
         faults: dict[str, FaultError] = {}
         for job in jobs:
             try:
-                self._choices[job.id] = self.provide(job.cell.backend, job.cell.options, probe)
+                self._choices[job.id] = choice = self.provide(job.cell.backend, job.cell.options, probe)
+                runtimes.check(job.runtimes, job.cell.backend, choice)
             except FaultError as error:
                 faults[job.id] = error
         files = dict(_files(job for job in jobs if job.id not in faults))

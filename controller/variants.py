@@ -9,7 +9,7 @@ from compress.build import Context, Variant
 from compress.original import kind_of
 from compress.recipes import Recipe
 from compress.records import NO_COMPILER
-from controller import bench, compile_host
+from controller import bench, compile_host, runtimes
 from controller.bench import told
 from controller.dataset import Dataset
 from controller.engine import Engine, Local
@@ -50,7 +50,7 @@ def prepare(
     """
     wanted = sorted(set(asked))
     compiler = compile_host.find(compile_hosts) if any(key[2] == "edgetpu" for key in wanted) else NO_COMPILER
-    context = Context(cache / "artifacts", run_model, compiler)
+    context = Context(cache / "artifacts", run_model, compiler, further=runtimes.further)
     here = bench.lay_out(models, {(key[0], kind_of(key[2])) for key in wanted}, context, cache / "data", say, devices)
     faults = {key: here.faults[key[0], kind_of(key[2])] for key in wanted if (key[0], kind_of(key[2])) in here.faults}
     variants: dict[Key, Variant] = {}
@@ -64,4 +64,6 @@ def prepare(
         elif isinstance(outcome, Variant):
             variants[key] = outcome
             say(f"{' '.join(key)}: {sum(file.size_bytes for file in outcome.artifact.files):,} bytes")
+            for runtime, fault in runtimes.refusals(outcome.manifest["runtimes"]).items():
+                say(f"{' '.join(key)}: not for {runtime} or older ({fault.code}, manifest.json says why)")
     return Prepared(here.datasets, here.references, variants, faults)

@@ -53,6 +53,7 @@ FIGURES = (
     "accuracy",
     "reference_accuracy",
     "drift",
+    "runtimes",
     "notes",
     "seconds",
 )

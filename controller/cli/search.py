@@ -4,7 +4,7 @@ import fcntl
 import os
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,8 +137,10 @@ def _advised(shop: Workshop, source: "Source") -> "list[Recipe]":
 def _ship(suite: "Suite", shop: Workshop, bench: "Bench", found: "Result", output: Path) -> "Mapping[tuple[str, str], Variant]":
     """Build what is to be shipped with the evaluation samples, looked at here for the first time, and write it."""
     from controller.bench import told
+    from controller.runtimes import further
 
     (name,) = suite.models
+    bench = replace(bench, context=replace(bench.context, further=further))
     orders = [bench.order(name, trial.recipe, format_) for trial, format_ in found.shipped]
     written: dict[tuple[str, str], Variant] = {}
     for order, outcome in bench.build(orders, shop.engine) if orders else ():
