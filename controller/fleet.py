@@ -15,7 +15,8 @@ from controller import outcome, outputs
 from controller.collect import Collected, Samples
 from controller.inventory import Device
 from controller.session import Job, Session, is_passing
-from controller.store import Store, status_of
+from controller.store import Store
+from controller.stored import status_of
 from controller.tables import PROFILED
 from controller.visit import lane_address
 

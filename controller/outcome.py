@@ -12,7 +12,7 @@ from controller import metering
 from controller.collect import Collected, Samples
 from controller.inventory import Device
 from controller.session import Job
-from controller.store import status_of
+from controller.stored import status_of
 from reports import steadiness
 from reports.records import DeviceRecord, LaunchRecord, Price
 

@@ -4,8 +4,7 @@ Samples are one zlib-compressed blob a launch and metric, no row for each. A lau
 """
 
 import time
-import zlib
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,15 +15,17 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy import exc
 
-from agent.description import Probe
-from agent.schema import Cell, Conditions, Fault, dump, load
-from controller.collect import DTYPES, Samples
+from agent.schema import Cell, Fault, dump
+from controller.collect import Samples
 from controller.errors import FleetmarkError
+from controller.stored import cell_record, device_record, launch_record, pack, raw_launch, unpack, variant_record
 from controller.tables import PROFILED, SCHEMA, cells, devices, launches, metadata, runs, samples, variants
-from reports.records import CellRecord, DeviceRecord, Gate, LaunchRecord, Price, RunRecord, VariantRecord
+from reports.raw import RawLaunch
+from reports.records import DeviceRecord, Gate, LaunchRecord, RunRecord, VariantRecord
 
 FILE_NAME = "fleetmark.db"
 BUSY_S = 30.0  # how long a writer waits for another
+OUTPUTS = "output_"  # how the metrics begin that are output tensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +155,7 @@ class Store:
             if written.rowcount != 1:
                 raise FleetmarkError(f"launch {launch.id} has been written before", next="this is a bug: please report it")
             for sample in raw:
-                connection.execute(samples.insert().values(launch_id=launch.id, **_pack(sample)))
+                connection.execute(samples.insert().values(launch_id=launch.id, **pack(sample)))
 
     def open_launches(self, run_id: str) -> list[tuple[str, str, int]]:
         """Give (launch, cell, round) of those that were started and never collected."""
@@ -204,12 +205,16 @@ class Store:
             done = (launches.c.run_id == run_id) & (launches.c.status != "started")
             rows = connection.execute(sa.select(launches).where(done)).all()
             for row in sorted(rows, key=lambda row: (row.round, row.document["started_at"])):
-                by_cell.setdefault(row.cell_id, []).append(_launch(row, raw.get(row.id, {})))
-            found_devices = {row.name: _device(row) for row in connection.execute(sa.select(devices).where(devices.c.run_id == run_id))}
-            found_variants = tuple(_variant(row) for row in connection.execute(sa.select(variants).where(variants.c.run_id == run_id)))
+                by_cell.setdefault(row.cell_id, []).append(launch_record(row, raw.get(row.id, {})))
+            found_devices = {
+                row.name: device_record(row) for row in connection.execute(sa.select(devices).where(devices.c.run_id == run_id))
+            }
+            found_variants = tuple(
+                variant_record(row) for row in connection.execute(sa.select(variants).where(variants.c.run_id == run_id))
+            )
             sizes = {variant.sha256: variant.size_bytes for variant in found_variants}
             query = sa.select(cells).where(cells.c.run_id == run_id).order_by(cells.c.position)
-            found_cells = tuple(_cell(row, tuple(by_cell.get(row.id, ())), sizes) for row in connection.execute(query))
+            found_cells = tuple(cell_record(row, tuple(by_cell.get(row.id, ())), sizes) for row in connection.execute(query))
         document = run.document
         return RunRecord(
             id=run.id,
@@ -227,6 +232,17 @@ class Store:
             gates=tuple(Gate(**gate) for gate in document.get("gates", ())),
             tag=run.tag,
         )
+
+    def raw(self, run_id: str) -> Iterator[RawLaunch]:
+        """Give each launch of a run with its raw values but for output tensors, cell by cell, with one launch in memory at a time."""
+        with self._engine.connect() as connection:
+            query = sa.select(launches, cells.c.document.label("cell"), cells.c.position).join(
+                cells, (cells.c.run_id == launches.c.run_id) & (cells.c.id == launches.c.cell_id)
+            )
+            rows = connection.execute(query.where((launches.c.run_id == run_id) & (launches.c.status != "started"))).all()
+            for row in sorted(rows, key=lambda row: (row.position, row.cell_id, row.round, row.document["started_at"])):
+                stored = sa.select(samples).where((samples.c.launch_id == row.id) & ~samples.c.metric.startswith(OUTPUTS))
+                yield raw_launch(run_id, row, connection.execute(stored.order_by(samples.c.metric)))
 
 
 def _schema(connection: sa.Connection) -> int:
@@ -256,112 +272,11 @@ def _write_ahead(connection: sa.Connection) -> None:
             return
 
 
-def _pack(sample: Samples) -> dict[str, Any]:
-    array = np.ascontiguousarray(sample.array)
-    packed = zlib.compress(array.astype(array.dtype.newbyteorder("<")).tobytes(), 6)
-    return {
-        "metric": sample.metric,
-        "unit": sample.unit,
-        "dtype": array.dtype.name,
-        "shape": list(array.shape),
-        "stride": sample.stride,
-        "values": packed,
-    }
-
-
 def _load_samples(connection: sa.Connection, run_id: str) -> dict[str, dict[str, NDArray[np.float64]]]:
-    """The 1-D metrics by launch as float64; output tensors stay in the database."""
+    """The 1-D metrics by launch; output tensors stay in the database."""
     query = sa.select(samples).join(launches, launches.c.id == samples.c.launch_id).where(launches.c.run_id == run_id)
     found: dict[str, dict[str, NDArray[np.float64]]] = {}
-    for row in connection.execute(query.where(~samples.c.metric.startswith("output_"))):
-        dtype = DTYPES.get(row.dtype, np.dtype("<f8"))
-        values = np.frombuffer(zlib.decompress(row.values), dtype=dtype).astype(np.float64)
-        in_s = row.metric.endswith("_ns")
-        found.setdefault(row.launch_id, {})[row.metric[:-3] + "_s" if in_s else row.metric] = values / 1e9 if in_s else values
+    for row in connection.execute(query.where(~samples.c.metric.startswith(OUTPUTS))):
+        sample = unpack(row)
+        found.setdefault(row.launch_id, {})[sample.metric] = sample.array
     return found
-
-
-def _optional(kind: Any, value: Any) -> Any:
-    return None if value is None else load(kind, value)
-
-
-def _launch(row: Any, values: Mapping[str, NDArray[np.float64]]) -> LaunchRecord:
-    document = row.document
-    return LaunchRecord(
-        id=row.id,
-        round=row.round,
-        status=row.status,
-        started_at=document["started_at"],
-        values=values,
-        before=_optional(Conditions, document["before"]),
-        after=_optional(Conditions, document["after"]),
-        fault=_optional(Fault, document["fault"]),
-        log_tail=document["log_tail"],
-        details=document["details"],
-        notes=tuple(document["notes"]),
-    )
-
-
-def _device(row: Any) -> DeviceRecord:
-    document = row.document
-    price = document.get("price")
-    return DeviceRecord(
-        row.name,
-        document["kind"],
-        document["tags"],
-        _optional(Probe, document["probe"]),
-        tuple(document.get("groups", ())),
-        Price(**price) if price else None,
-    )
-
-
-def _variant(row: Any) -> VariantRecord:
-    document = row.document
-    return VariantRecord(document["model"], row.variant, document["format"], row.sha256, document["size_bytes"], document["manifest"])
-
-
-def _cell(row: Any, found: tuple[LaunchRecord, ...], sizes: Mapping[str, int]) -> CellRecord:
-    cell: Cell = load(Cell, row.document)
-    fault: Fault | None = _optional(Fault, row.fault)
-    measured = tuple(launch for launch in found if launch.round != PROFILED)
-    profiled = [launch for launch in found if launch.round == PROFILED]
-    return CellRecord(
-        id=row.id,
-        cell=cell,
-        status=cell_status(measured, fault),
-        size_bytes=sizes.get(cell.artifact),
-        launches=measured,
-        fault=fault,
-        profiled=profiled[-1] if profiled else None,
-    )
-
-
-SEVERITY = ("valid", "unsteady", "throttled", "skipped", "cancelled", "unsupported", "unreachable", "failed")
-STATUS_OF_REASON = {
-    "unreachable": "unreachable",
-    "auth": "unreachable",
-    "host_key": "unreachable",
-    "no_python": "unreachable",
-    "unsupported_op": "unsupported",
-    "convert_fail": "unsupported",
-    "compile_fail": "unsupported",
-    "cancelled": "cancelled",
-}
-
-
-def status_of(fault: Fault) -> str:
-    """Give the status that a fault's reason code amounts to."""
-    return STATUS_OF_REASON.get(fault.code, "failed")
-
-
-def cell_status(found: Sequence[LaunchRecord], fault: Fault | None) -> str:
-    """Give a cell's status: the worst over its rounds, of which the last try counts; without launches what its own fault amounts to.
-
-    A minority of unsteady or throttled launches, which its figures leave out, does not change what a cell is.
-    """
-    last = {launch.round: launch.status for launch in found}
-    if fault is not None or not last:
-        return status_of(fault) if fault is not None else "cancelled"
-    worst = max(last.values(), key=SEVERITY.index)
-    most_are_valid = 2 * sum(status == "valid" for status in last.values()) > len(last)
-    return "valid" if worst in ("unsteady", "throttled") and most_are_valid else worst

@@ -116,7 +116,7 @@ def to_csv(table: Sequence[Row]) -> str:
     out = io.StringIO(newline="")
     writer = csv.writer(out)
     writer.writerow(COLUMNS)
-    writer.writerows([_csv_field(getattr(row, column)) for column in COLUMNS] for row in table)
+    writer.writerows([csv_field(getattr(row, column)) for column in COLUMNS] for row in table)
     return out.getvalue()
 
 
@@ -137,7 +137,7 @@ def _cell_rows(run: RunRecord, record: CellRecord, reference: Quality | None) ->
     metric = headline(record.cell.workload.name)
     if all(figure.metric != metric for figure in found):
         found.insert(0, Figure(metric, None))
-    names = _names(record.cell)
+    names = names_of(record.cell)
     virtual = emulated(run, record.cell.device)
     fault = fault_of(record)
     speed = usb_mbps(record)
@@ -179,7 +179,8 @@ def _refused(figure: Figure) -> Figure:
     return Figure(figure.metric, None, n=figure.n, reason="not a number", message=f"the samples give {figure.value}")
 
 
-def _names(cell: Cell) -> dict[str, str]:
+def names_of(cell: Cell) -> dict[str, str]:
+    """What a cell is called in the columns device, model, variant, backend and workload: safe to show, options behind their name."""
     names = {
         "device": cell.device,
         "model": cell.model,
@@ -211,11 +212,12 @@ def _message(figure: Figure, fault: Fault | None) -> str:
 
 def _sample_key(record: CellRecord) -> tuple[str, ...]:
     """What two cells must share for their accuracies to be compared: the same samples on the same device, backend and workload."""
-    names = _names(record.cell)
+    names = names_of(record.cell)
     return names["device"], names["model"], names["backend"], names["workload"]
 
 
-def _csv_field(value: object) -> object:
+def csv_field(value: object) -> object:
+    """The value as a field of CSV: exact, and text that a spreadsheet would run as a formula gets a '."""
     if isinstance(value, float):
         return int(value) if value.is_integer() else repr(value)
     if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):

@@ -1,5 +1,6 @@
 """What `fleetmark export` writes is the run's table, whole, in each format, and readable by the format's own tools."""
 
+import csv
 import io
 import json
 import os
@@ -11,7 +12,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 from device_commands import FLEETMARK
-from factory_runs import mixed_run
+from factory_runs import cell, mixed_run, run_of
 from pyarrow import parquet as pq
 from stored_runs import keep
 from typer.testing import CliRunner
@@ -110,3 +111,32 @@ def test_a_path_that_cannot_be_written_is_an_error_that_names_it(results: Path, 
     done = CliRunner().invoke(app, [*COMMAND, "--results", str(results), "-o", str(tmp_path / "file" / "run.csv")])
     assert "file/run.csv" in str(done.exception)
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_raw_samples_are_those_of_the_store(tmp_path: Path) -> None:
+    """Every value of every launch, exact, with its launch, cell and unit; the index counts what was taken, so strides leave gaps."""
+    results = tmp_path / "results"
+    keep(run_of((cell("laptop", "fp32", "tflite", 1, launches=2), cell("=1+1", "int8", "tflite", 2, launches=1))), results, stride=4)
+    run = history.load(Store.open(results), "latest")
+    exported(results, "--raw", "--to", "parquet", "-o", str(tmp_path / "raw.parquet"))
+    read = pq.read_table(tmp_path / "raw.parquet")
+    expected = [
+        (record.cell.device, launch.id, launch.round, metric, at * (4 if len(values) > 1 else 1), value)
+        for record in run.cells
+        for launch in record.launches
+        for metric, values in sorted(launch.values.items())
+        for at, value in enumerate(values.tolist())
+    ]
+    columns = ("device", "launch", "round", "metric", "index", "value")
+    assert list(zip(*(read.column(name).to_pylist() for name in columns), strict=True)) == expected
+    assert set(read.column("unit").to_pylist()) == {"s"}
+    lines = list(csv.DictReader(io.StringIO(exported(results, "--raw"), newline="")))
+    assert [(line["launch"], float(line["value"])) for line in lines] == [(one[1], one[-1]) for one in expected]
+    assert {line["device"] for line in lines} == {"laptop", "'=1+1"}
+    assert list(lines[0]) == read.schema.names
+
+
+def test_raw_samples_have_no_other_format(results: Path) -> None:
+    """The error says which there are."""
+    done = CliRunner().invoke(app, [*COMMAND, "--results", str(results), "--raw", "--to", "json"])
+    assert "--to csv" in getattr(done.exception, "next", "")

@@ -18,7 +18,8 @@ from sqlalchemy.exc import IntegrityError
 from agent.schema import STATUSES, Cell, Fault, Workload, cell_id
 from controller.collect import Samples
 from controller.errors import FleetmarkError
-from controller.store import SEVERITY, Store, cell_status, status_of
+from controller.store import Store
+from controller.stored import SEVERITY, cell_status, status_of
 from reports.records import LaunchRecord
 
 CELL = Cell("laptop", "lenet", "fp32", "onnx", "a" * 64, "onnxruntime", {"threads": 2}, Workload("single_stream", {}))

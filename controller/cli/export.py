@@ -13,10 +13,8 @@ from controller.cli import options
 from controller.cli.output import replacing, stderr_text, write
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    from controller.store import Store
     from reports.records import RunRecord
-    from reports.table import Row
 
 
 class Format(StrEnum):
@@ -38,27 +36,37 @@ To = Annotated[
 ]
 
 
+Raw = Annotated[bool, typer.Option("--raw", help="Every stored sample of every launch in place of the table, one a line: csv or parquet.")]
+
+
 def export(
-    run: options.Run = "latest", to: To = Format.CSV, results: options.Results = options.RESULTS, output: options.Output = None
+    run: options.Run = "latest",
+    to: To = Format.CSV,
+    raw: Raw = False,
+    results: options.Results = options.RESULTS,
+    output: options.Output = None,
 ) -> None:
-    """Write a run's table in another format: every cell, and each number to the last digit."""
+    """Write a run in another format: its table, with every cell and each number to the last digit, or its raw samples."""
     from controller import history
     from controller.store import Store
-    from reports import table
 
-    record = history.load(Store.open(results), run)
-    rows = table.rows(record)
+    store = Store.open(results)
+    if raw:
+        _write_raw(store, store.find_run(run).id, to, output)
+        return
+    record = history.load(store, run)
     if to == Format.PARQUET:
-        _write_parquet(record, rows, output)
+        _write_parquet(record, output)
     else:
-        write(_text(to, record, rows), output)
+        write(_text(to, record), output)
 
 
-def _text(to: Format, record: "RunRecord", rows: "Sequence[Row]") -> str:
+def _text(to: Format, record: "RunRecord") -> str:
     import json
 
     from reports import openmetrics, table
 
+    rows = table.rows(record)
     match to:
         case Format.JSON:
             return json.dumps(table.to_json(rows, record), indent=2, allow_nan=False) + "\n"
@@ -68,11 +76,33 @@ def _text(to: Format, record: "RunRecord", rows: "Sequence[Row]") -> str:
             return table.to_csv(rows)
 
 
-def _write_parquet(record: "RunRecord", rows: "Sequence[Row]", output: Path | None) -> None:
-    from reports import parquet
+def _write_parquet(record: "RunRecord", output: Path | None) -> None:
+    from reports import parquet, table
 
     with _extra("pyarrow", "parquet"), _binary(output) as file:
-        parquet.write_table(record, rows, file)
+        parquet.write_table(record, table.rows(record), file)
+
+
+def _write_raw(store: "Store", run_id: str, to: Format, output: Path | None) -> None:
+    from io import TextIOWrapper
+
+    from controller.errors import FleetmarkError
+    from reports import parquet, raw
+
+    launches = store.raw(run_id)
+    if to == Format.PARQUET:
+        with _extra("pyarrow", "parquet"), _binary(output) as file:
+            parquet.write_raw(launches, file)
+    elif to != Format.CSV:
+        raise FleetmarkError(f"raw samples are not exported as {to}", next="--to csv or --to parquet; without --raw the table goes")
+    elif output is None or str(output) == "-":
+        raw.write_csv(launches, sys.stdout)
+    else:
+        with replacing(output) as file:
+            text = TextIOWrapper(file, "utf-8", newline="")
+            raw.write_csv(launches, text)
+            text.detach()
+        stderr_text(f"written: {output}")
 
 
 @contextmanager
