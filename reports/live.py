@@ -1,10 +1,12 @@
 """What the page's scripts need beside the table: how cells and figures are shown, and by what rules they are compared."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from agent.power import METER
 from reports import format as fmt
 from reports.comparison import TIE_FLOOR, is_twin, known_floors
+from reports.duty_cycle import BATTERY_WH, duty_cycles
 from reports.labels import sentence_name
 from reports.metrics import ENERGIES, METRICS, PERCENTILES, headline
 from reports.records import RunRecord
@@ -16,7 +18,7 @@ def live(run: RunRecord, table: Sequence[Row]) -> dict[str, object]:
     """A JSON-ready document; numbers are in it as `reports.format` shows them, so that scripts show none in another form.
 
     `cells` by id: `name` as sentences have it, `head` the metric it is ranked by, `twin` whether it is a second label. `shown` by cell
-    and metric: value and interval. `floors` by device: the noise floor, a share.
+    and metric: value and interval. `floors` by device: the noise floor, a share. `duty_cycles` as of `reports.duty_cycle`.
     """
     cells = by_cell(table)
     wanted = {*PERCENTILES, *ENERGIES, *(f"{METER}_{energy}" for energy in ENERGIES), "accuracy_change_pp"}
@@ -30,6 +32,8 @@ def live(run: RunRecord, table: Sequence[Row]) -> dict[str, object]:
         "floors": {device: floor.share for device, floor in known_floors(run, table).items()},
         "tie_floor": TIE_FLOOR,
         "fewest_launches": FEWEST_LAUNCHES,
+        "duty_cycles": [asdict(duties) for duties in duty_cycles(table)],
+        "battery_wh": BATTERY_WH,
     }
 
 

@@ -12,6 +12,7 @@ from reports import format as fmt
 from reports import text
 from reports.certainty import checks, device_states, footings
 from reports.charts import MOST_CELLS, Chart, charts, runtime
+from reports.duty_cycle import BATTERY_WH, RATES_PER_H, duty_cycles
 from reports.failures import failures
 from reports.labels import cell_names, sentence_name
 from reports.live import live
@@ -25,7 +26,7 @@ from reports.table import Row, by_cell, rows, to_json
 from reports.verdict import verdict
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_SCRIPTS = ("page.js", "verdict.js", "explore.js", "filters.js", "charts.js")  # one after the other they are one script
+_SCRIPTS = ("page.js", "verdict.js", "explore.js", "duty.js", "filters.js", "charts.js")  # one after the other they are one script
 
 
 def render(run: RunRecord) -> str:
@@ -87,6 +88,9 @@ def _content(run: RunRecord, table: list[Row], drawn: Mapping[str, Chart]) -> di
         "matrices": matrices(table, decided),
         "facts": facts_of,
         "measured": parts,
+        "duty_cycles": duty_cycles(table),
+        "rates": RATES_PER_H,
+        "battery": f"{BATTERY_WH:g}",
         "operations": profiles,
         "accelerators": any(one.accelerated() for one in profiles),
         "seconds": _seconds,
