@@ -43,9 +43,9 @@ class Gated:
     answers: tuple[Answer, ...] = ()
 
     @property
-    def failing(self) -> int:
-        """How often a cell breaks a gate, or lacks the number that it asks for."""
-        return sum(len(ruling.failing) for ruling in self.rulings)
+    def failures(self) -> list[tuple[Ruling, Judged]]:
+        """Every cell that breaks a gate, or lacks the number that it asks for, by gate."""
+        return [(ruling, one) for ruling in self.rulings for one in ruling.failing]
 
 
 def gated(run: RunRecord, table: Sequence[Row]) -> Gated:

@@ -119,17 +119,20 @@ class Ruling:
         """What it asks and of which devices."""
         return line(f"{self.gate.written} ({self.gate.selector})")
 
+    def told(self) -> str:
+        """How many cells have each outcome: held by 11 of 12 cells, 1 broken, 2 not judged."""
+        if not self.cells:
+            return "this run has no cell that it means"
+        counts = self.counts
+        judged = len(self.cells) - counts["not judged"]
+        others = [f"{count} {outcome}" for outcome, count in counts.items() if count and outcome != "held"]
+        unresolved = [f"{len(self.unresolved)} held without being resolved"] if self.unresolved else []
+        return ", ".join([f"held by {counts['held']} of {judged} cells", *others, *unresolved])
+
     def sentence(self) -> str:
         """How many cells keep it and, where all do, which comes nearest to the limit; what fails it is named by `failing`."""
-        if not self.cells:
-            return f"{self.name}: judges nothing, this run has no cell that it means."
-        counts = self.counts
-        others = [f"{count} {outcome}" for outcome, count in counts.items() if count and outcome != "held"]
-        others += [f"{len(self.unresolved)} held without being resolved"] if self.unresolved else []
-        judged = len(self.cells) - counts["not judged"]
-        told = ", ".join([f"held by {counts['held']} of {judged} cells" if judged else "held by none", *others])
         nearest = self.tightest if self.outcome == "held" else None
-        return f"{self.name}: {told}" + (f"; nearest to the limit: {nearest.sentence()}." if nearest else ".")
+        return f"{self.name}: {self.told()}" + (f"; nearest to the limit: {nearest.sentence()}." if nearest else ".")
 
 
 def rulings(run: RunRecord, table: Sequence[Row]) -> list[Ruling]:

@@ -16,7 +16,7 @@ MOST_ANNOTATIONS = 10
 
 def annotations(run: RunRecord, table: Sequence[Row], gated: Gated) -> list[str]:
     """Workflow commands, one a line: an error for whatever makes the check fail, a warning for what holds without being resolved."""
-    errors = [("gate " + one.outcome, f"{ruling.name}: {one.sentence()}") for ruling in gated.rulings for one in ruling.failing]
+    errors = [("gate " + one.outcome, f"{ruling.name}: {one.sentence()}") for ruling, one in gated.failures]
     errors += list(_failures(run, table))
     warnings = [("gate not resolved", f"{ruling.name}: {one.sentence()}") for ruling in gated.rulings for one in ruling.unresolved]
     return [*_commands("error", errors), *_commands("warning", warnings)]

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
+from reports.cheapest import Gated
 from reports.failures import Failure, failures
-from reports.gates import Ruling
 from reports.labels import ICONS, OUTCOME_ICONS, sentence_name
 from reports.matrix import Matrix, matrices
 from reports.records import RunRecord
@@ -22,7 +22,7 @@ def to_markdown(run: RunRecord, table: Sequence[Row]) -> str:
     unfinished = "" if run.finished_at else ", not finished"
     lines = [f"# fleetmark run {escaped(run.id)}", "", f"{escaped(run.suite)}, profile {escaped(run.profile)}{unfinished}: {counts}.", ""]
     lines += _section("Verdict", [f"- {escaped(sentence)}" for sentence in decided.sentences()])
-    lines += _section("Gates", list(_gates(decided.gated.rulings)))
+    lines += _section("Gates", list(_gates(decided.gated)))
     for matrix in matrices(table, decided):
         lines += _section(f"{escaped(matrix.model)}, {escaped(matrix.workload)}: {escaped(matrix.label)}", list(_matrix(matrix)))
     lines += _section("Failures", [_failure(failure) for failure in failures(run, table)])
@@ -38,9 +38,9 @@ def _section(title: str, lines: Sequence[str]) -> list[str]:
     return [f"## {title}", "", *lines, ""] if lines else []
 
 
-def _gates(rulings: Sequence[Ruling]) -> Iterator[str]:
+def _gates(gated: Gated) -> Iterator[str]:
     """A table of the gates, and below it every cell that fails one."""
-    if not rulings:
+    if not gated.rulings:
         return
     yield from _table(
         ["gate", "devices", "", "held", "broken", "not measured", "not judged", "tightest"],
@@ -52,13 +52,12 @@ def _gates(rulings: Sequence[Ruling]) -> Iterator[str]:
                 *(str(ruling.counts[outcome]) for outcome in ("held", "broken", "not measured", "not judged")),
                 ruling.tightest.sentence() if ruling.tightest else "-",
             ]
-            for ruling in rulings
+            for ruling in gated.rulings
         ],
     )
-    failing = [(ruling, one) for ruling in rulings for one in ruling.failing]
-    if failing:
+    if gated.failures:
         yield ""
-    for ruling, one in failing:
+    for ruling, one in gated.failures:
         yield f"- {one.outcome}: {escaped(ruling.name)}: {escaped(one.sentence())}"
 
 

@@ -161,7 +161,7 @@ def test_a_gate_means_its_devices_and_says_where_it_means_none() -> None:
     first, second = ruled(run)
     assert {one.row.device for one in first.cells} == {"pi-a"}
     assert (second.cells, second.outcome, second.tightest) == ((), "not judged", None)
-    assert "judges nothing" in second.sentence()
+    assert "no cell that it means" in second.sentence()
 
 
 def test_a_ruling_counts_every_cell_once_and_names_the_worst_first() -> None:

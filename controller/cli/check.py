@@ -49,7 +49,7 @@ def check(
     record = _load(run, gates, results)
     rows = table.rows(record)
     found = gated(record, rows)
-    code = exit_code(record, found.failing)
+    code = exit_code(record, len(found.failures))
     for path, text in ((junit, to_junit), (markdown, to_markdown)):
         if path:
             write(text(record, rows), path)
