@@ -1,20 +1,40 @@
 """fleetmark report."""
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 from controller.cli import options
 from controller.cli.output import stderr_text, write
 
+Open = Annotated[bool, typer.Option("--open", help="Show it in the browser.")]
 
-def report(run: options.Run = "latest", results: options.Results = options.RESULTS, output: options.Output = None) -> None:
+
+def report(
+    run: options.Run = "latest", results: options.Results = options.RESULTS, output: options.Output = None, show: Open = False
+) -> None:
     """Write a run's HTML report again."""
     from controller import history
+    from controller.errors import FleetmarkError
     from controller.store import Store
     from reports import page
 
+    if show and str(output) == "-":
+        raise FleetmarkError("--open shows a file, and -o - writes none", next="leave one of them out")
     store = Store.open(results)
     record = history.load(store, run)
     written = write(page.render(record), output or results / record.id / "report.html")
     if written:
         stderr_text("the report is in:")
         typer.echo(written)
+    if written and show:
+        _open(written)
+
+
+def _open(path: Path) -> None:
+    """Show the file in the browser; where there is none, say so: the path is already told."""
+    import webbrowser
+
+    if not webbrowser.open(path.absolute().as_uri()):
+        stderr_text("no browser was found here: copy the file to a machine that has one, or set BROWSER")
