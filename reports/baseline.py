@@ -1,7 +1,7 @@
 """A run against an earlier one: every cell of either, worst first, with what changed around it."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from reports import format as fmt
@@ -16,6 +16,7 @@ from reports.surroundings import Difference, differences, of_cell, of_run
 from reports.table import Row, by_cell, rows
 from reports.trend import Trend
 
+MOST_DIFFERENCES = 8  # in one line; JSON and the page's tables have all
 MARKS = {
     "now failed": "✕",
     "regression": "▲",
@@ -30,12 +31,13 @@ MARKS = {
     "improvement": "▼",
     "now valid": "✓",
 }
-MEANINGS = {
-    "now failed": "gave a number before and gives none now",
-    "regression": "slower beyond its interval and the noise floor, after adjustment over all cells, and slower again in the rerun",
-    "suspected": "the same, without a rerun that could confirm it",
-    "worse": "the headline is not slower, another metric is worse beyond its interval",
-    "not confirmed": "slower here, not in the rerun",
+_TONES = {
+    "now failed": "bad",
+    "regression": "bad",
+    "suspected": "doubtful",
+    "worse": "doubtful",
+    "improvement": "good",
+    "now valid": "good",
 }
 
 
@@ -53,6 +55,11 @@ class Line:
         return MARKS[self.change.verdict]
 
     @property
+    def tone(self) -> str:
+        """Whether the verdict is bad, doubtful or good; empty for neither."""
+        return _TONES.get(self.change.verdict, "")
+
+    @property
     def was(self) -> str:
         """The headline in the base."""
         return _shown(self.change.base)
@@ -63,8 +70,8 @@ class Line:
         return _shown(self.change.new)
 
     @property
-    def by(self) -> str:
-        """By how much it changed, with the interval; empty where that cannot be said."""
+    def by(self) -> tuple[str, str]:
+        """By how much it changed, and the interval of that; empty where it cannot be said."""
         return ratio_change(self.change.row.metric, self.change.judgement)
 
 
@@ -72,7 +79,8 @@ class Line:
 class Baseline:
     """A run compared with `base`, one earlier; `rerun` is the second run of the new that confirms regressions.
 
-    `lines` are worst first, `differences` those between the runs as such. `advice` says how to confirm what is suspected.
+    `lines` are worst first, `differences` those between the runs as such. `advice` says how to confirm what is suspected: a sentence,
+    then commands.
     """
 
     base: RunRecord
@@ -81,7 +89,7 @@ class Baseline:
     lines: tuple[Line, ...]
     differences: tuple[Difference, ...]
     trend: Trend | None = None
-    advice: str = ""
+    advice: tuple[str, ...] = ()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -104,13 +112,22 @@ class Baseline:
         told = {difference for line in self.told for difference in line.surroundings}
         return tuple(dict.fromkeys(one for line in self.folded for one in line.surroundings if one not in told))
 
-    def sentence(self) -> str:
-        """What came of it: how many cells of which verdict."""
+    def folded_counts(self) -> str:
+        """How many cells of which verdict are folded."""
+        return ", ".join(f"{count} {verdict}" for verdict, count in self.counts.items() if verdict in FOLDED)
+
+    def sentences(self) -> list[str]:
+        """Which runs are compared, what came of it, and how the runs as such differ."""
+        again = f", with the rerun {called(self.rerun)}" if self.rerun else ""
         counted = ", ".join(f"{count} {verdict}" for verdict, count in self.counts.items())
-        return f"{counted or 'no cell'} of {len(self.lines)} cell{'' if len(self.lines) == 1 else 's'}"
+        of = f"of {len(self.lines)} cell{'' if len(self.lines) == 1 else 's'}"
+        differing = [f"The runs differ in: {joined(self.differences)}."] if self.differences else []
+        return [f"{called(self.new)} against {called(self.base)}{again}.", f"{counted or 'No cell'} {of}.", *differing]
 
 
-def against(base: RunRecord, new: RunRecord, rerun: RunRecord | None = None, trend: Trend | None = None, advice: str = "") -> Baseline:
+def against(
+    base: RunRecord, new: RunRecord, rerun: RunRecord | None = None, trend: Trend | None = None, advice: Sequence[str] = ()
+) -> Baseline:
     """The comparison of `new` with `base`; `advice` is kept only where something is suspected."""
     runs = [_Tabled(run) for run in (base, new)]
     again = rows(rerun) if rerun else []
@@ -122,7 +139,8 @@ def against(base: RunRecord, new: RunRecord, rerun: RunRecord | None = None, tre
     several = len({(change.row.model, change.row.workload) for change in found}) > 1
     lines = tuple(Line(_called(change.row, several), change, _around(earlier, later, change)) for change in found)
     is_open = any(change.verdict == "suspected" for change in found)
-    return Baseline(base, new, rerun, lines, differences(of_run(base), of_run(new)), trend, advice if is_open else "")
+    ordered = trend and trend.ordered([change.row.cell for change in found])
+    return Baseline(base, new, rerun, lines, differences(of_run(base), of_run(new)), ordered, tuple(advice) if is_open else ())
 
 
 class _Tabled:
@@ -175,3 +193,9 @@ def called(run: RunRecord) -> str:
     """A run as a sentence calls it: by its tag where it has one, with its id and day."""
     known = f"{run.tag} ({run.id})" if run.tag else run.id
     return text.line(f"{known}, {run.started_at[:10]}")
+
+
+def joined(differences: Sequence[Difference]) -> str:
+    """The first differences in one line, the others counted."""
+    more = len(differences) - MOST_DIFFERENCES
+    return "; ".join(map(str, differences[:MOST_DIFFERENCES])) + (f"; and {more} more" if more > 0 else "")

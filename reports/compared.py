@@ -4,26 +4,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from reports.baseline import Baseline, Line, called
+from reports.baseline import Baseline, Line, joined
 from reports.metrics import METRICS
 from reports.records import RunRecord
-from reports.regressions import FOLDED
-from reports.surroundings import Difference
 from reports.table import Row
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-_MOST = 8  # differences beside one cell; the JSON has all
-_STYLES = {
-    "now failed": "bold red",
-    "regression": "bold red",
-    "suspected": "yellow",
-    "worse": "yellow",
-    "not confirmed": "cyan",
-    "improvement": "green",
-    "now valid": "green",
-}
+_STYLES = {"bad": "bold red", "doubtful": "yellow", "good": "green"}
 
 
 def drawn(baseline: Baseline, *, whole: bool = False) -> "RenderableType":
@@ -36,34 +25,27 @@ def drawn(baseline: Baseline, *, whole: bool = False) -> "RenderableType":
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
     for line in baseline.lines if whole else baseline.told:
-        style = _STYLES.get(line.change.verdict, "")
         details = Text("\n").join([Text(line.cell, "bold"), *(Text(one) for one in details_of(line))])
-        grid.add_row(Text(f"{line.mark} {line.change.verdict}", style), details)
+        grid.add_row(Text(f"{line.mark} {line.change.verdict}", _STYLES.get(line.tone, "")), details)
     if baseline.folded and not whole:
         grid.add_row(Text("= folded"), Text(folded(baseline)))
-    return Group(
-        *(Text(one) for one in head(baseline)), Text(), grid, *(Text(one, no_wrap=True, overflow="ignore") for one in tail(baseline))
-    )
+    return Group(*(Text(one) for one in baseline.sentences()), Text(), grid, *_advice(baseline.advice))
 
 
-def head(baseline: Baseline) -> list[str]:
-    """Which runs are compared, what came of it, and how the runs as such differ."""
-    against = f"{called(baseline.new)} against {called(baseline.base)}"
-    again = f", rerun {called(baseline.rerun)}" if baseline.rerun else ""
-    differing = [f"The runs differ: {joined(baseline.differences)}."] if baseline.differences else []
-    return [against + again, f"{baseline.sentence()}.", *differing]
+def _advice(advice: Sequence[str]) -> "Iterator[RenderableType]":
+    """The sentence, then the commands, never folded so that they can be copied."""
+    from rich.text import Text
 
-
-def tail(baseline: Baseline) -> list[str]:
-    """What to do about what is suspected."""
-    return ["", baseline.advice] if baseline.advice else []
+    for at, one in enumerate(advice):
+        yield Text(f"  {one}", no_wrap=True, overflow="ignore") if at else Text(f"\n{one}")
 
 
 def details_of(line: Line) -> Iterator[str]:
     """A cell's numbers, why they cannot be compared, its other metrics, and what changed around it, a line each."""
     row = line.change.row
-    by = f", {line.by}" if line.by else ""
-    yield f"{METRICS[row.metric].label} {line.was} → {line.now}{by}"
+    by, span = line.by
+    told = f", {by} ({span})" if by else ""
+    yield f"{METRICS[row.metric].label} {line.was} → {line.now}{told}"
     if line.change.reason:
         yield line.change.reason
     yield from (f"{'worse' if shift.worse else 'better'}: {shift}" for shift in line.change.shifts)
@@ -73,15 +55,8 @@ def details_of(line: Line) -> Iterator[str]:
 
 def folded(baseline: Baseline) -> str:
     """One line for the cells that are not told one by one, and what changed around them."""
-    counts = ", ".join(f"{count} {verdict}" for verdict, count in baseline.counts.items() if verdict in FOLDED)
     around = baseline.folded_around()
-    return f"{counts} (--all shows them){f'; changed beside them: {joined(around)}' if around else ''}"
-
-
-def joined(differences: Sequence[Difference]) -> str:
-    """The first differences in one line, the others counted."""
-    more = len(differences) - _MOST
-    return "; ".join(map(str, differences[:_MOST])) + (f"; and {more} more" if more > 0 else "")
+    return f"{baseline.folded_counts()} (--all shows them){f'; changed beside them: {joined(around)}' if around else ''}"
 
 
 def document(baseline: Baseline) -> dict[str, object]:
@@ -112,7 +87,7 @@ def _cell(line: Line) -> dict[str, object]:
         "new": _row(change.new),
         "cost_ratio": found
         and {"value": found.ratio, "low": found.low, "high": found.high, "p": change.p, "floor": change.judgement.floor},
-        "shown": {"base": line.was, "new": line.now, "change": line.by},
+        "shown": {"base": line.was, "new": line.now, "change": line.by[0], "interval": line.by[1]},
         "shifts": [
             {"metric": one.new.metric, "worse": one.worse, "base": _row(one.base), "new": _row(one.new), "change": one.change}
             for one in change.shifts

@@ -10,8 +10,10 @@ from typing import Any
 
 from reports import format as fmt
 from reports import text
+from reports.baseline import Baseline
 from reports.certainty import checks, device_states, footings
 from reports.charts import MOST_CELLS, Chart, charts, runtime
+from reports.charts.trend import trend_charts
 from reports.duty_cycle import BATTERY_WH, RATES_PER_H, duty_cycles
 from reports.failures import failures
 from reports.labels import cell_names, sentence_name
@@ -29,8 +31,8 @@ _TEMPLATES = Path(__file__).parent / "templates"
 _SCRIPTS = ("page.js", "verdict.js", "explore.js", "duty.js", "filters.js", "charts.js")  # one after the other they are one script
 
 
-def render(run: RunRecord) -> str:
-    """The report of a run as HTML; write it as UTF-8.
+def render(run: RunRecord, baseline: Baseline | None = None) -> str:
+    """The report of a run as HTML, with the section on its baseline where one is given; write it as UTF-8.
 
     Its Content-Security-Policy allows its own scripts by hash and nothing from anywhere else.
     """
@@ -38,13 +40,13 @@ def render(run: RunRecord) -> str:
 
     table = rows(run)
     paired = pairings(run, table)
-    drawn = charts(table, paired)
+    drawn = charts(table, paired) | trend_charts(baseline and baseline.trend, table)
     scripts = (runtime(), "\n".join((_TEMPLATES / name).read_text("utf-8") for name in _SCRIPTS)) if drawn else ()
     return (
         _environment()
         .get_template("report.html.j2")
         .render(
-            **_content(run, table, drawn),
+            **_content(run, table, drawn, baseline),
             pairings=paired,
             charts=drawn,
             policy=_policy(scripts),
@@ -58,7 +60,7 @@ def render(run: RunRecord) -> str:
     )
 
 
-def _content(run: RunRecord, table: list[Row], drawn: Mapping[str, Chart]) -> dict[str, Any]:
+def _content(run: RunRecord, table: list[Row], drawn: Mapping[str, Chart], baseline: Baseline | None) -> dict[str, Any]:
     decided = verdict(run, table)
     cells = by_cell(table)
     grounds = footings(run, table)
@@ -66,6 +68,7 @@ def _content(run: RunRecord, table: list[Row], drawn: Mapping[str, Chart]) -> di
     profiles = operations(run, table)
     anchors = [("pareto", "Trade-offs")] if any(name.startswith("pareto") for name in drawn) else []
     anchors += [(part.anchor, part.title) for part in parts] + ([("operations", "Operations")] if profiles else [])
+    anchors += [("baseline", "Baseline")] if baseline else []
 
     def facts_of(cell: str) -> list[Row]:
         return facts(cells[cell])
@@ -92,6 +95,7 @@ def _content(run: RunRecord, table: list[Row], drawn: Mapping[str, Chart]) -> di
         "rates": RATES_PER_H,
         "battery": f"{BATTERY_WH:g}",
         "operations": profiles,
+        "baseline": baseline,
         "accelerators": any(one.accelerated() for one in profiles),
         "seconds": _seconds,
         "crowded": len(cells) > MOST_CELLS,

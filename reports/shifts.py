@@ -52,14 +52,14 @@ def shifts(pairs: Sequence[Pair], floors: Floors = NO_FLOORS) -> list[tuple[Shif
     return [tuple(sorted(each, key=lambda shift: not shift.worse)) for each in found]
 
 
-def ratio_change(metric: str, judgement: Judgement) -> str:
-    """By how much the metric itself changed, as a share of the base with its interval, such as +10 % (+8.1 to +12 %)."""
+def ratio_change(metric: str, judgement: Judgement) -> tuple[str, str]:
+    """By how much the metric itself changed, as a share of the base, and its interval: +10 % and +8.1 % to +12 %; both empty for none."""
     found = judgement.comparison
     if found is None:
-        return ""
+        return "", ""
     lower = METRICS[metric].better == "lower"
     ratio, low, high = (found.ratio, found.low, found.high) if lower else (1 / found.ratio, 1 / found.high, 1 / found.low)
-    return f"{_signed(ratio)} ({_signed(low)} to {_signed(high)})"
+    return _signed(ratio), f"{_signed(low)} to {_signed(high)}"
 
 
 def _signed(ratio: float) -> str:
@@ -83,7 +83,7 @@ def _resolved(judgements: Sequence[Judgement]) -> Iterator[bool]:
 def _shifted(judged: Sequence[tuple[Row, Row, Judgement]], resolved: Iterator[bool]) -> Iterator[Shift]:
     for base, new, found in judged:
         if next(resolved) and found.verdict in ("slower", "faster"):
-            yield Shift(base, new, found.verdict == "slower", ratio_change(new.metric, found))
+            yield Shift(base, new, found.verdict == "slower", "{} ({})".format(*ratio_change(new.metric, found)))
 
 
 def _exact(pair: Pair) -> Iterator[Shift]:

@@ -1,7 +1,7 @@
 """How one metric of each cell went over several runs, the earliest first."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reports import text
 from reports.comparison import is_twin
@@ -10,6 +10,7 @@ from reports.records import RunRecord
 from reports.regressions import Name, name
 from reports.table import Row
 
+MOST_CHARTED = 12
 _LABEL_LIMIT = 24
 
 
@@ -36,6 +37,16 @@ class Trend:
 
     stops: tuple[Stop, ...]
     courses: tuple[Course, ...]
+
+    @property
+    def charted(self) -> tuple[Course, ...]:
+        """The first cells, as many as a chart of one line each bears."""
+        return self.courses[:MOST_CHARTED]
+
+    def ordered(self, cells: Sequence[str]) -> "Trend":
+        """The same with the courses in the order of these cells, by id."""
+        places = {cell: at for at, cell in enumerate(cells)}
+        return replace(self, courses=tuple(sorted(self.courses, key=lambda course: places.get(course.row.cell, len(places)))))
 
 
 def trend(runs: Sequence[tuple[RunRecord, Sequence[Row]]], metric: str = "") -> Trend:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from controller.run import Request
     from controller.store import RunRow, Store
     from controller.suite import Suite
+    from reports.baseline import Baseline
     from reports.records import RunRecord
 
 Target = Annotated[Path | None, typer.Argument(metavar="SUITE|MODEL", help="A suite.yaml, or an .onnx or .tflite model.")]
@@ -191,11 +192,12 @@ def _run(request: "Request", store: "Store", results: Path, resume: str | None) 
             stderr_text(f"what is done is kept; to go on: fleetmark run --resume {run_id}{where}")
         raise
     record = history.load(store, run_id)
+    baseline = history.baseline(store, record)
     store.close()
-    return _show(record, results)
+    return _show(record, results, baseline)
 
 
-def _show(record: "RunRecord", results: Path) -> int:
+def _show(record: "RunRecord", results: Path, baseline: "Baseline | None") -> int:
     """Write the report; print the summary, then the report's path; give the exit code."""
     from rich.console import Console
 
@@ -205,7 +207,7 @@ def _show(record: "RunRecord", results: Path) -> int:
     from reports.cheapest import gated
 
     rows = table.rows(record)
-    written = write(page.render(record), results / record.id / "report.html")
+    written = write(page.render(record, baseline), results / record.id / "report.html")
     Console().print(summary.summary(record, rows))
     if written:
         stdout_path("report", written)
