@@ -16,6 +16,7 @@ from reports.records import CellRecord, LaunchRecord, NoiseFloor, RunRecord
 from reports.statistics import FEWEST_LAUNCHES
 from reports.table import Row, emulated, heads
 
+_NAMED = 5  # devices that a sentence names
 _PROFILES = {
     "quick": "at least 0.5 s and 100 queries a launch: a first look. Decide with --profile standard.",
     "standard": "at least 3 s and 1,000 queries a launch.",
@@ -149,10 +150,11 @@ def _noise(run: RunRecord, table: Sequence[Row]) -> Iterator[Check]:
     for device in devices:
         if device in floors:
             yield _floor(_named(run, device), floors[device])
-    unknown = ", ".join(_named(run, device) for device in devices if device not in floors)
+    unknown = [_named(run, device) for device in devices if device not in floors]
     if unknown:
+        names = ", ".join(unknown[:_NAMED]) + (f" and {len(unknown) - _NAMED} more devices" if len(unknown) > _NAMED else "")
         ties = f"effects below {fmt.percent(TIE_FLOOR)} are ties"
-        yield Check(False, f"The noise floor of {unknown} was not measured (fleetmark run --aa does): {ties}, by convention.")
+        yield Check(False, f"The noise floor of {names} was not measured (fleetmark run --aa does): {ties}, by convention.")
 
 
 def _sampling(run: RunRecord, table: Sequence[Row]) -> Iterator[Check]:

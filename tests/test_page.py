@@ -100,3 +100,58 @@ def test_paper_has_every_cell_and_no_controls(view: View) -> None:
     view.page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert view.page.locator(ROWS).count() == 1
     assert view.page.locator("details:not([open])").count() == folded
+
+
+def test_a_limit_recomputes_the_verdict(view: View) -> None:
+    """Where accuracy must not change for the worse fp32 is fastest; it is marked in the matrix, and losing cells leave every section."""
+    view.page.locator("#limit-accuracy").focus()
+    view.page.keyboard.press("Home")
+    assert view.words("label[for=limit-accuracy] ~ output") == "at least +0.30 pp"
+    view.page.keyboard.press("ArrowRight")
+    assert view.words("label[for=limit-accuracy] ~ output") == "at least 0.00 pp"
+    assert view.page.locator(SAID).inner_text() == "13 of 32 cells"
+    assert view.page.inner_text("#explore .result b").startswith("fp32 on laptop with onnxruntime is the fastest valid cell: p90 latency")
+    assert "fastest" in view.page.locator(".matrix td.best", has_text="103 µs").inner_text()
+    view.page.locator("#limit-latency").focus()
+    view.page.keyboard.press("Home")
+    assert view.page.inner_text("#explore .result").endswith("keeps no limit of it.")
+    view.page.keyboard.press("Escape")
+    assert view.page.input_value("#limit-accuracy") == view.page.get_attribute("#limit-accuracy", "max")
+
+
+def test_a_percentile_is_chosen_for_matrix_chart_and_limit(view: View) -> None:
+    """With p99 the matrix has each cell's p99, the chart its figures, and the verdict is told by it; a limit keeps the cells it kept."""
+    view.page.locator("#limit-latency").focus()
+    view.page.keyboard.press("Home")
+    for _ in range(3):
+        view.page.keyboard.press("ArrowRight")
+    kept = view.page.locator(SAID).inner_text()
+    assert kept == "4 of 32 cells"
+    view.page.get_by_role("button", name="p99", exact=True).click()
+    assert view.page.locator(SAID).inner_text() == kept
+    p99 = "cells[3].rows.latency_p99_s"
+    figure = view.page.evaluate(f"live.shown[{p99}.cell][{p99}.metric][0]")
+    assert figure in view.page.inner_text("#explore .result")
+    assert figure in view.page.locator(".matrix td.best").inner_text()
+    assert figure in view.page.inner_text("#chart-latency")
+    view.page.get_by_role("button", name="as ranked", exact=True).click()
+    assert view.words("#matrix .note span") == "p90 latency"
+
+
+def test_an_axis_is_logarithmic_or_not(view: View) -> None:
+    """The latency chart's axis changes its type and its ticks, and the cells that are selected stay so."""
+    view.page.locator(".matrix [data-cell]").first.click()
+    ticks = view.page.locator("#chart-latency .role-axis-label").all_text_contents()
+    before = view.page.inner_text("#latency .axis [aria-pressed=true]")
+    view.page.locator("#latency .axis [aria-pressed=false]").first.click()
+    view.page.wait_for_function("(before) => document.querySelector('#latency .axis [aria-pressed=true]').innerText !== before", arg=before)
+    assert view.page.locator("#chart-latency .role-axis-label").all_text_contents() != ticks
+    assert view.page.locator(ROWS).count() == 1
+
+
+@pytest.mark.parametrize("name", ["#device=laptop", ""])
+def test_the_page_without_a_choice_says_what_the_verdict_says(browser: Browser, address: str, name: str) -> None:
+    """Where all that is valid and real is on one device, its sentence below the limits is the verdict's own."""
+    with opened(browser, address + name) as found:
+        told = found.words("#explore .result")
+        assert (told.startswith("AMONG 12 OF 32 CELLS") and found.words("h1") in told) if name else "move one" in told

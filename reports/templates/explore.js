@@ -106,18 +106,20 @@ const shownAs = (row) => live.shown[row.cell][row.metric];
     });
   };
 
+  const subject = ([{ row }]) => `${row.model}, ${row.workload}: `;
   const sentencesOf = (findings) => findings.map((standings) => {
-    const { model, workload } = standings[0].row;
-    const which = findings.length > 1 ? `${model}, ${workload}: ` : "";
+    const which = new Set(findings.map(subject)).size > 1 ? subject(standings) : "";
     const [best, rivals] = verdict.sentences(standings, live, shownAs, (row) => live.cells[row.cell].name);
     return make("p", {}, make("b", {}, which + best), ` ${rivals}`);
   });
   const report = (kept, findings) => {
     if (kept === null && selection.percentile === null) {
-      return [make("p", { class: "note" }, "The answer for a budget: set a limit, or select cells in the matrix below.")];
+      return [make("p", { class: "note" }, "The verdict on what keeps a limit: move one, or select cells in the matrix below.")];
     }
     const found = sentencesOf(findings);
-    return found.length ? found : [make("p", {}, make("b", {}, "No valid cell is left."), " Every limit is by measured values; a cell without one does not keep it.")];
+    const none = make("p", {}, make("b", {}, "No valid cell is left."), " A cell in which something was not measured keeps no limit of it.");
+    const among = `Among ${(kept ?? cells).length} of ${cells.length} cells`;
+    return [make("p", { class: "eyebrow" }, among), ...(found.length ? found : [none])];
   };
 
   budgets.forEach(offer);
