@@ -20,7 +20,12 @@ def to_markdown(run: RunRecord, table: Sequence[Row]) -> str:
     decided = verdict(run, table)
     counts = ", ".join(f"{count} {status}" for status, count in decided.counts.items()) or "no cells"
     unfinished = "" if run.finished_at else ", not finished"
-    lines = [f"# fleetmark run {escaped(run.id)}", "", f"{escaped(run.suite)}, profile {escaped(run.profile)}{unfinished}: {counts}.", ""]
+    lines = [
+        f"# fleetmark run {escaped(run.id)}",
+        "",
+        f"Suite {escaped(run.suite)}, profile {escaped(run.profile)}{unfinished}: {counts}.",
+        "",
+    ]
     lines += _section("Verdict", [f"- {escaped(sentence)}" for sentence in decided.sentences()])
     lines += _section("Gates", list(_gates(decided.gated)))
     for matrix in matrices(table, decided):
