@@ -71,7 +71,7 @@ def parse(output: str, log: str, status: int) -> Compilation:
     compiled = _COMPILED.search(text)
     if status or not compiled or "Compilation failed" in text:
         raise _failure(text, status)
-    operators = tuple(_table(text)) or tuple(_table(log[:MAX_CHARACTERS]))
+    operators = tuple(table(text)) or tuple(table(log[:MAX_CHARACTERS]))
     total = _number(text, "Total number of operations")
     on_edgetpu, on_cpu = total, 0
     if "not all operations are supported" in text:
@@ -103,7 +103,7 @@ def version(output: str) -> str:
     return found[1]
 
 
-def _table(text: str) -> Iterator[Operators]:
+def table(text: str) -> Iterator[Operators]:
     """The rows below the table's head; other lines, as the closing ones, are skipped."""
     _, _, rest = text.partition("\nOperator ")
     for line in rest.split("\n")[: MAX_ROWS + 1]:

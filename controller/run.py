@@ -26,6 +26,7 @@ from controller.session import Job, Session
 from controller.store import Store
 from controller.suite import Suite
 from controller.variants import Prepared
+from reports.foreign import protocol_of
 from reports.records import CellRecord, RunRecord, VariantRecord
 
 PASSING = frozenset({"link_lost", "rebooted", "protocol", "cancelled", "busy", "unreachable", "timeout", "disk_full"})
@@ -185,7 +186,7 @@ def _check_same(record: RunRecord, request: Request, matrix: Matrix) -> None:
             f"run {record.id} is of {then[1]} {then[0]} launches a cell, its suite asks for {now_[1]} {now_[0]} ones now",
             next="change the suite back, or start a new run",
         )
-    stored = {cell.id for cell in record.cells}
+    stored = {cell.id for cell in record.cells if not protocol_of(cell.cell)}
     if stored and stored != {identity for identity, _, _ in matrix.cells}:
         raise FleetmarkError(
             f"run {record.id} had other cells than its suite gives now",

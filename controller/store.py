@@ -88,10 +88,12 @@ class Store:
         with self._transaction() as connection:
             connection.execute(runs.insert().values(id=run_id, started_at=started_at, document=dict(document)))
 
-    def add_cells(self, run_id: str, planned: Sequence[tuple[str, Cell, Fault | None]], artifacts: Sequence[VariantRecord]) -> None:
-        """Write the run's cells, in order, and its artifacts; those that are there already stay as they are."""
+    def add_cells(
+        self, run_id: str, planned: Sequence[tuple[str, Cell, Fault | None]], artifacts: Sequence[VariantRecord], *, first: int = 0
+    ) -> None:
+        """Write the run's cells, in order from place `first`, and its artifacts; those that are there already stay as they are."""
         with self._transaction() as connection:
-            for position, (cell_id, cell, fault) in enumerate(planned):
+            for position, (cell_id, cell, fault) in enumerate(planned, first):
                 row = {"run_id": run_id, "id": cell_id, "position": position, "document": dump(cell), "fault": dump(fault)}
                 connection.execute(cells.insert().prefix_with("OR IGNORE").values(row))
             for artifact in artifacts:

@@ -1,10 +1,13 @@
 """Figures of other programs, which `fleetmark import` brings in: shown beside ours, never ranked or compared (METHOD.md, rule 1)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import cast
 
 import numpy as np
 
 from agent.schema import Cell
+from reports import format as fmt
+from reports import text
 from reports.figures import Figure, counted, figures
 from reports.metrics import METRICS, PERCENTILES, headline
 from reports.records import CellRecord, LaunchRecord
@@ -14,6 +17,12 @@ TOOL = "tool"
 """The option of a cell that names the program that measured it."""
 
 REASON = "foreign protocol"
+
+ABOUT = "about"
+"""What launch details keep sentences on metrics under."""
+
+BESIDE = ("latency_p50_s", "latency_mean_s", "accelerator_operation_share")
+"""What is told in the place of the metric that cells are ranked by, where a tool does not tell that."""
 
 
 def protocol_of(cell: Cell) -> str:
@@ -34,7 +43,9 @@ def foreign_figures(record: CellRecord) -> Iterator[Figure]:
             found[metric] = _told(metric, launches)
     ranked_by = headline(record.cell.workload.name)
     if ranked_by not in found:
-        found[ranked_by] = Figure(ranked_by, None, reason="not told", message=f"{protocol_of(record.cell)} does not tell it")
+        beside = next((f"; {_shown(figure)}" for figure in found.values() if figure.value is not None and figure.metric in BESIDE), "")
+        message = f"{protocol_of(record.cell)} does not tell {METRICS[ranked_by].label}"
+        found[ranked_by] = Figure(ranked_by, None, reason=f"not told{beside}", message=message)
     return iter(found.values())
 
 
@@ -45,4 +56,9 @@ def _told(metric: str, launches: Sequence[LaunchRecord]) -> Figure:
         message = f"{metric} needs {needed} queries; the tool made {min(counts)}"
         return Figure(metric, None, n=sum(counts), reason="n too small", message=message)
     value = float(np.mean([launch.values[metric][0] for launch in launches]))
-    return Figure(metric, value, n=sum(counts) if metric.startswith("latency_") else len(launches))
+    about = cast(Mapping[str, object], launches[-1].details.get(ABOUT, {})).get(metric, "")
+    return Figure(metric, value, n=sum(counts) if metric.startswith("latency_") else len(launches), message=text.line(about))
+
+
+def _shown(figure: Figure) -> str:
+    return f"{METRICS[figure.metric].label} {fmt.value(figure.metric, figure.value)}"

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reports import format as fmt
+from reports.foreign import REASON
 from reports.labels import ICONS
 from reports.metrics import METRICS
 from reports.table import Row, heads
@@ -86,7 +87,8 @@ def _matrix(squares: Sequence[Square]) -> Matrix:
 
 def _line(squares: Sequence[Square], variants: Sequence[str]) -> Line:
     row = squares[0].row
-    return Line(row.device, row.backend, row.emulated, tuple(tuple(s for s in squares if s.row.variant == name) for name in variants))
+    backend = f"{row.backend} ({REASON})" if row.protocol else row.backend
+    return Line(row.device, backend, row.emulated, tuple(tuple(s for s in squares if s.row.variant == name) for name in variants))
 
 
 def _square(row: Row, mark: str) -> Square:

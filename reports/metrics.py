@@ -45,6 +45,7 @@ METRICS = {
     "latency_p90_s": Metric("s", "p90 latency", "time", "lower"),
     "latency_p95_s": Metric("s", "p95 latency", "time", "lower"),
     "latency_p99_s": Metric("s", "p99 latency", "time", "lower"),
+    "latency_mean_s": Metric("s", "mean latency, of other programs", "time", "lower"),
     "runtime_latency_p50_s": Metric("s", "p50 latency by the runtime's clock", "time", "lower"),
     "latency_early_stopping_s": Metric("s", "early-stopping estimate", "time", "lower"),
     "server_rate_per_s": Metric("1/s", "rate within the bound", "rate", "higher"),
@@ -224,6 +225,11 @@ GLOSSARY = (
         "unsteady, throttled",
         "Unsteady: the second half of a launch is more than 5 % slower than the first, or its median never settles. Throttled: with "
         "evidence that the device slowed itself down. Both are shown, neither is averaged in nor ranked.",
+    ),
+    (
+        "foreign protocol",
+        "What another program measured (benchmark_app, benchmark_model, trtexec) or told (edgetpu_compiler), as fleetmark import read it. "
+        "Its loop, its warm-up and its statistics are not ours: shown beside our rows, never ranked or compared with them.",
     ),
     ("emulated", "A device that another one simulates. Its numbers are labelled and never ranked against real hardware."),
 )

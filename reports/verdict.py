@@ -20,6 +20,7 @@ from reports.statistics import FEWEST_LAUNCHES, Comparison
 from reports.table import Row, by_cell, heads
 
 NOTHING_VALID = "No cell is valid, so there is nothing to rank: the failures say why, and what to do."
+NOTHING_OURS = "No cell was measured by fleetmark; what other programs measured is shown, and never ranked."
 NOTHING_RANKED = "No valid cell has samples enough for the number it is ranked by: measure longer, for example with --profile standard."
 
 
@@ -68,7 +69,7 @@ class Verdict:
         """The verdict in words, what meets the budget first, each finding with its model and workload in front where there are several."""
         answers = [answer.sentence for answer in self.gated.answers]
         if not self.findings:
-            return [*answers, NOTHING_RANKED if "valid" in self.counts else NOTHING_VALID]
+            return [*answers, NOTHING_RANKED if "valid" in self.counts else NOTHING_VALID if self.counts else NOTHING_OURS]
         several = len(self.findings) > 1
         return answers + [
             (f"{one.model}, {one.workload}: " if several and at == 0 else "") + sentence

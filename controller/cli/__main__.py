@@ -7,7 +7,7 @@ import typer
 
 from agent import VERSION
 from agent.schema import FaultError
-from controller.cli import check, compare, compress, device, doctor, export, gc, init, report, run, runs
+from controller.cli import check, compare, compress, device, doctor, export, gc, import_, init, report, run, runs
 from controller.cli.output import stderr_text
 from controller.errors import ExitCode, FleetmarkError, exit_code, render
 
@@ -35,6 +35,7 @@ app.command("report")(report.report)
 app.command("compare")(compare.compare)
 app.command("check")(check.check)
 app.command("export")(export.export)
+app.command("import")(import_.import_)
 app.command("gc")(gc.gc)
 
 

@@ -119,6 +119,8 @@ def _check_resumed(row: "RunRow", target: Path | None) -> None:
     from controller.errors import FleetmarkError
 
     asked = row.document["request"]
+    if not asked:
+        raise FleetmarkError(f"run {row.id} was imported: nothing of it is left to do", next="fleetmark run SUITE measures")
     if target is not None and _absolute(target) != asked["target"]:
         raise FleetmarkError(f"run {row.id} is of {asked['name']}, not of {target}", next=f"fleetmark run --resume {row.id}")
 
