@@ -116,6 +116,15 @@ def integrate(trace: Trace, window: Span, idle: tuple[Span, Span] | None = None)
         return replace(gross, net_refusal=str(refusal))
 
 
+def power_over_time(trace: Trace) -> tuple[Values, Values] | None:
+    """(times in s, power in W) of all rails together, of a counter the mean since the reading before; None if there are no readings."""
+    try:
+        curve = _curve(_valid(trace))
+    except _NoEnergyError:
+        return None
+    return curve.t_s, curve.power_w
+
+
 def power_at_rate_w(energy: Energy, inferences: float, window: Span, rate_per_s: float) -> float | None:
     """The power at so many inferences a second, with the device idle in between; None without idle, or faster than was measured."""
     if energy.net_j is None or energy.idle_w is None or rate_per_s > inferences / window.length_s:

@@ -27,6 +27,19 @@ def launch_energy(launch: LaunchRecord, of: str = SENSOR) -> Energy | Refusal | 
 
     None where it was not asked.
     """
+    trace, spans = launch_trace(launch, of), launch_spans(launch)
+    if not isinstance(trace, Trace):
+        return trace
+    if spans is None:
+        return Refusal(trace.source, trace.boundary, "it is not known when the measured window was")
+    window, idle = spans
+    if of == METER and trace.clock_error_s > MOST_CLOCK_ERROR * window.length_s:
+        return Refusal(trace.source, trace.boundary, f"the readings' times are known within {trace.clock_error_s:.3g} s only")
+    return integrate(trace, window, idle)
+
+
+def launch_trace(launch: LaunchRecord, of: str = SENSOR) -> Trace | Refusal | None:
+    """What the sensor or the meter said during a launch, on the device's clock, or why that is nothing; None where it was not asked."""
     if of not in launch.details:
         return None
     about: PowerTrace = load(PowerTrace, launch.details[of])
@@ -36,9 +49,8 @@ def launch_energy(launch: LaunchRecord, of: str = SENSOR) -> Energy | Refusal | 
     if len(names) == 1 or not all(name in launch.values for name in names):
         return Refusal(source, about.boundary, problem or "the sensor gave no readings")
     columns = [launch.values[name] for name in names]
-    spans = [_span(launch, name) for name in ("power_window_s", "power_idle_before_s", "power_idle_after_s")]
-    if spans[0] is None or len({len(column) for column in columns}) != 1:
-        return Refusal(source, about.boundary, "it is not known when the measured window was")
+    if len({len(column) for column in columns}) != 1:
+        return Refusal(source, about.boundary, "its readings are not complete")
     trace = Trace(
         source=source,
         boundary=about.boundary,
@@ -49,11 +61,13 @@ def launch_energy(launch: LaunchRecord, of: str = SENSOR) -> Energy | Refusal | 
         ranges_j=about.ranges_j,
         problem=problem,
     )
-    if of == METER:
-        trace = _on_device_time(trace, launch)
-        if trace.clock_error_s > MOST_CLOCK_ERROR * spans[0].length_s:
-            return Refusal(source, about.boundary, f"the readings' times are known within {trace.clock_error_s:.3g} s only")
-    return integrate(trace, spans[0], (spans[1], spans[2]) if spans[1] and spans[2] else None)
+    return _on_device_time(trace, launch) if of == METER else trace
+
+
+def launch_spans(launch: LaunchRecord) -> tuple[Span, tuple[Span, Span] | None] | None:
+    """The measured window and the idle times before and after it on the device's clock, as far as they are known."""
+    window, before, after = (_span(launch, name) for name in ("power_window_s", "power_idle_before_s", "power_idle_after_s"))
+    return (window, (before, after) if before and after else None) if window else None
 
 
 def _on_device_time(trace: Trace, launch: LaunchRecord) -> Trace:

@@ -16,6 +16,7 @@ from reports.charts import MOST_CELLS, Chart, charts, runtime
 from reports.charts.trend import trend_charts
 from reports.duty_cycle import BATTERY_WH, RATES_PER_H, duty_cycles
 from reports.failures import failures
+from reports.heat import courses
 from reports.labels import cell_names, sentence_name
 from reports.live import live
 from reports.matrix import matrices
@@ -40,7 +41,8 @@ def render(run: RunRecord, baseline: Baseline | None = None) -> str:
 
     table = rows(run)
     paired = pairings(run, table)
-    drawn = charts(table, paired) | trend_charts(baseline and baseline.trend, table)
+    overtime = courses(run, table)
+    drawn = charts(table, paired, overtime) | trend_charts(baseline and baseline.trend, table)
     scripts = (runtime(), "\n".join((_TEMPLATES / name).read_text("utf-8") for name in _SCRIPTS)) if drawn else ()
     return (
         _environment()
@@ -48,6 +50,7 @@ def render(run: RunRecord, baseline: Baseline | None = None) -> str:
         .render(
             **_content(run, table, drawn, baseline),
             pairings=paired,
+            courses=overtime,
             charts=drawn,
             policy=_policy(scripts),
             style=Markup((_TEMPLATES / "page.css").read_text("utf-8")),  # noqa: S704  our own file
@@ -67,7 +70,9 @@ def _content(run: RunRecord, table: list[Row], drawn: Mapping[str, Chart], basel
     parts = measured(table, drawn, run.rate_per_s)
     profiles = operations(run, table)
     anchors = [("pareto", "Trade-offs")] if any(name.startswith("pareto") for name in drawn) else []
-    anchors += [(part.anchor, part.title) for part in parts] + ([("operations", "Operations")] if profiles else [])
+    anchors += [(part.anchor, part.title) for part in parts]
+    anchors += [("heat", "Heat")] if "heat-1" in drawn else []
+    anchors += [("operations", "Operations")] if profiles else []
     anchors += [("baseline", "Baseline")] if baseline else []
 
     def facts_of(cell: str) -> list[Row]:

@@ -65,6 +65,11 @@ def drift(latency_s: NDArray[np.float64]) -> float:
     return float(np.median(latency_s[-half:])) / first - 1 if first > 0 else 0.0
 
 
+def target_hz(clocks_hz: NDArray[np.float64], times_s: NDArray[np.float64], window_s: float) -> float:
+    """The clock that a device has to keep: the median of those in the window's first tenth; `times_s` from its begin, none before."""
+    return float(np.median(clocks_hz[times_s <= max(window_s / 10, float(times_s[0]))]))
+
+
 def _drifted(latency_s: NDArray[np.float64], change: float | None) -> Iterator[str]:
     """Slower, and in nearly all parts of the second half: a burst of other work in one of them is noise, not drift."""
     if change is None or change <= SLOWER_BY:
@@ -103,7 +108,7 @@ def _clock(values: Values, expected_hz: float | None) -> Iterator[str]:
     clocks, times = clocks[within], times[within]
     if len(clocks) < FEWEST_CLOCKS:
         return
-    target = expected_hz or float(np.median(clocks[times <= max(window_s / 10, float(times[0]))]))
+    target = expected_hz or target_hz(clocks, times, window_s)
     low = clocks < CLOCK_SHARE * target
     if low.mean() > LOW_FOR:
         yield (

@@ -16,9 +16,11 @@ from collections.abc import Sequence
 
 from reports.charts.base import Chart, finished, foremost, runtime
 from reports.charts.coldstart import cold_start
+from reports.charts.heat import heat, zoom
 from reports.charts.latency import latency
 from reports.charts.pairs import accuracy, energies, footprint
 from reports.charts.pareto import pareto
+from reports.heat import Course
 from reports.labels import cell_names, ordered_cells
 from reports.pareto import Pairing
 from reports.table import Row
@@ -27,13 +29,14 @@ __all__ = ["MOST_CELLS", "Chart", "charts", "runtime"]
 
 MOST_CELLS = 60
 _MOST_PAIRINGS = 12
+_MOST_COURSES = 6
 
 
-def charts(table: Sequence[Row], pairings: Sequence[Pairing] = ()) -> dict[str, Chart]:
+def charts(table: Sequence[Row], pairings: Sequence[Pairing] = (), courses: Sequence[Course] = ()) -> dict[str, Chart]:
     """The charts for which the table has numbers, by name, of at most MOST_CELLS cells.
 
-    latency, footprint, cold-start, accuracy, energy-BOUNDARY for each boundary, since one axis never shows two of them, and each of the
-    `pairings` by its name.
+    latency, footprint, cold-start, accuracy, energy-BOUNDARY for each boundary, since one axis never shows two of them, and the first of
+    `pairings` and `courses` by their names.
     """
     cells = foremost(ordered_cells(table), MOST_CELLS)
     names = cell_names(table, statuses=True)
@@ -48,4 +51,6 @@ def charts(table: Sequence[Row], pairings: Sequence[Pairing] = ()) -> dict[str, 
         "accuracy": ("Accuracy of each cell and its change against fp32", accuracy(cells, names)),
         **{f"energy-{one}": (f"Energy per inference of each cell, {one}", drawn) for one, drawn in energies(cells, names).items()},
     }
-    return {name: finished(name, title, chart) for name, (title, chart) in drawn.items() if chart is not None}
+    made = {name: finished(name, title, chart) for name, (title, chart) in drawn.items() if chart is not None}
+    overtime = {one.name: finished(one.name, f"{names[one.row.cell]} over time", heat(one), zoom(one)) for one in courses[:_MOST_COURSES]}
+    return {**made, **overtime}

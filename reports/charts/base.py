@@ -48,14 +48,14 @@ def runtime() -> str:
     return bundle
 
 
-def finished(name: str, title: str, drawn: Drawn) -> Chart:
-    """The chart with its style, its data and the parameter `kept`, as specification and as SVG."""
+def finished(name: str, title: str, drawn: Drawn, *params: Mapping[str, Any]) -> Chart:
+    """The chart with its style, its data, the parameter `kept` and what other `params` there are, as specification and as SVG."""
     import vl_convert
 
     chart, data = drawn
     styled = chart.configure(**style()).configure_view(stroke=None)
     spec: dict[str, Any] = {**styled.to_dict(validate=False), "datasets": data}  # drawing it below checks it faster
-    spec["params"] = [{"name": "kept", "value": None}, *spec.get("params", [])]
+    spec["params"] = [{"name": "kept", "value": None}, *params, *spec.get("params", [])]
     version = str(spec.pop("$schema")).rpartition("/v")[2].rsplit(".", 2)[0]
     return Chart(name, title, spec, _small(vl_convert.vegalite_to_svg(spec, vl_version=version)))
 
