@@ -140,9 +140,9 @@ function remark(findings) {
   const real = findings.filter(([best]) => !best.row.emulated);
   const leading = (real.length ? real : findings).flat().filter((one) => ["best", "tied"].includes(one.relation));
   const marks = new Map(leading.map((one) => [one.row.cell, one.relation]));
-  for (const matrix of document.querySelectorAll(".matrix")) {
-    const squares = [...matrix.querySelectorAll("[data-cell]")];
-    for (const square of squares) fill(square, cells.find((cell) => cell.cell === square.dataset.cell), marks.get(square.dataset.cell) ?? "");
+  const known = new Map(cells.map((cell) => [cell.cell, cell]));
+  for (const square of document.querySelectorAll(".matrix [data-cell]")) {
+    fill(square, known.get(square.dataset.cell), marks.get(square.dataset.cell) ?? "");
   }
   for (const label of document.querySelectorAll("#matrix [data-head]")) {
     const metric = (PERCENTILES.includes(label.dataset.head) && selection.percentile) || label.dataset.head;
@@ -152,6 +152,9 @@ function remark(findings) {
 
 function fill(square, cell, mark) {
   const row = ranked(cell) ?? cell.rows[cell.head]; // a cell without numbers has only that one
+  const filled = `${row.metric} ${mark}`;
+  if (square.dataset.filled === filled) return;
+  square.dataset.filled = filled;
   const shown = row.value !== null ? shownAs(row) : null;
   const status = square.querySelector(".status");
   square.closest("td").classList.remove("best", "tied");
