@@ -13,11 +13,13 @@ from reports import text
 from reports.baseline import Baseline
 from reports.certainty import checks, device_states, footings
 from reports.charts import MOST_CELLS, Chart, charts, runtime
+from reports.charts.base import foremost
 from reports.charts.trend import trend_charts
 from reports.duty_cycle import BATTERY_WH, RATES_PER_H, duty_cycles
+from reports.embedded import compact
 from reports.failures import failures
 from reports.heat import courses
-from reports.labels import cell_names, sentence_name
+from reports.labels import cell_names, ordered_cells, sentence_name
 from reports.live import live
 from reports.matrix import matrices
 from reports.metrics import GLOSSARY, METRICS, headline
@@ -55,7 +57,7 @@ def render(run: RunRecord, baseline: Baseline | None = None) -> str:
             policy=_policy(scripts),
             style=Markup((_TEMPLATES / "page.css").read_text("utf-8")),  # noqa: S704  our own file
             icons=Markup((_TEMPLATES / "icons.svg").read_text("utf-8")),  # noqa: S704  our own file
-            data=_embedded(_compact(to_json(table, run))),
+            data=_embedded(compact(to_json(table, run))),
             live=_embedded(live(run, table)),
             specs=_embedded({name: chart.spec for name, chart in drawn.items()}) if drawn else "",
             scripts=[Markup(script) for script in scripts],  # noqa: S704  our own and vl_convert's
@@ -104,6 +106,7 @@ def _content(run: RunRecord, table: list[Row], drawn: Mapping[str, Chart], basel
         "accelerators": any(one.accelerated() for one in profiles),
         "seconds": _seconds,
         "crowded": len(cells) > MOST_CELLS,
+        "foremost": {next(iter(found.values())).cell for found in foremost(ordered_cells(table), MOST_CELLS)},
         "most": MOST_CELLS,
         "failures": failures(run, table),
         "footings": grounds,
@@ -153,12 +156,6 @@ def _environment() -> Any:
 def _finalize(value: object) -> object:
     """Whatever a template prints: strings that are not markup lose their invisible characters here, and are escaped afterwards."""
     return text.visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
-
-
-def _compact(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The table's document with the column names once and each row as a list: half the bytes."""
-    columns = list(document["rows"][0]) if document["rows"] else []
-    return {**document, "columns": columns, "rows": [list(row.values()) for row in document["rows"]]}
 
 
 def _embedded(document: object) -> Any:

@@ -6,10 +6,11 @@ const live = embedded("live");
 
 // The cells in the table's order: {cell, device, model, ..., name, head, twin, rows: {metric: row}}, rows as in the JSON export.
 const cells = (() => {
-  const { columns, rows } = embedded("data");
+  const { same, columns, textual, texts, rows } = embedded("data");
+  const told = columns.map((column) => (textual.includes(column) ? (place) => texts[place] : (value) => value));
   const found = new Map();
   for (const values of rows) {
-    const row = Object.fromEntries(columns.map((column, at) => [column, values[at]]));
+    const row = { ...same, ...Object.fromEntries(columns.map((column, at) => [column, told[at](values[at])])) };
     if (!found.has(row.cell)) {
       const { cell, device, model, variant, backend, workload, status, emulated } = row;
       found.set(cell, { cell, device, model, variant, backend, workload, status, emulated, ...live.cells[cell], rows: {} });
