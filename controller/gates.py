@@ -3,16 +3,16 @@
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, cast
 
-from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
 
 from controller import strict
 from controller.errors import ExitCode, gravest
 from controller.selectors import SelectorText
 from controller.selectors import parse as parse_selector
-from controller.strict import Record, nearest, quoted
-from reports.gates import NOT_TO_MEASURE
+from controller.strict import Name, Record, UniqueNames, nearest, quoted
+from reports.gates import NOT_TO_MEASURE, SCOPES
 from reports.metrics import METRICS
 from reports.records import DeviceRecord, Gate, RunRecord
 
@@ -22,6 +22,7 @@ _UNITS = {
     "W": {"w": 0, "mw": -3},
     "B": {"bytes": 0, "kb": 3, "mb": 6, "gb": 9},
 }
+_NUMBER = "a number, `{min: ...}` or `{max: ...}` expected"
 _RANGES = {"share": (0.0, 1.0), "points": (-100.0, 100.0), "cosine": (-1.0, 1.0), "decibel": (-math.inf, math.inf)}
 
 
@@ -67,19 +68,32 @@ class Limit(Record):
 
 
 def _limit_of_number(value: object) -> object:
-    if isinstance(value, bool | str | tuple):
-        raise ValueError("a number, `{min: ...}` or `{max: ...}` expected")
+    if isinstance(value, bool | str):
+        raise ValueError(_NUMBER)
     return {"max": value} if isinstance(value, int | float) else value
 
 
 def _check_metric(key: str) -> str:
-    if key not in MEASURES:
-        raise ValueError(f"no metric is called {quoted(key)}; {nearest(key, MEASURES)}")
+    if key not in (*SCOPES, *MEASURES):
+        raise ValueError(f"no metric is called {quoted(key)}; {nearest(key, (*SCOPES, *MEASURES))}")
     return key
 
 
-def _check_limits(limits: Mapping[str, Limit]) -> Mapping[str, Limit]:
-    strict.refuse({(key,): _fault(key, MEASURES[key], limit) for key, limit in limits.items()})
+def _check_shapes(value: object) -> object:
+    """A list of names stands at the keys of SCOPES, and at no metric."""
+    limits = cast(dict[str, object], value) if isinstance(value, dict) else {}
+    strict.refuse({(key,): _misshapen(key, limit) for key, limit in limits.items()})
+    return cast(object, value)
+
+
+def _misshapen(key: str, value: object) -> str:
+    if key in SCOPES and not isinstance(value, tuple):
+        return f"`{key}`: a list of names expected"
+    return f"`{key}`: {_NUMBER}" if key in MEASURES and isinstance(value, tuple) else ""
+
+
+def _check_limits(limits: Mapping[str, Limit | tuple[str, ...]]) -> Mapping[str, Limit | tuple[str, ...]]:
+    strict.refuse({(key,): _fault(key, MEASURES[key], limit) for key, limit in limits.items() if isinstance(limit, Limit)})
     return limits
 
 
@@ -94,17 +108,19 @@ def _fault(key: str, measure: Measure, limit: Limit) -> str:
     return f"`{key}`: `min` is above `max`" if len(given) == 2 and given[0] > given[1] else ""
 
 
-MetricKey = Annotated[str, AfterValidator(_check_metric), WithJsonSchema({"type": "string", "enum": list(MEASURES)})]
-Limits = Annotated[
-    Mapping[MetricKey, Annotated[Limit, BeforeValidator(_limit_of_number, json_schema_input_type=float | Limit)]],
-    AfterValidator(_check_limits),
+MetricKey = Annotated[str, AfterValidator(_check_metric), WithJsonSchema({"type": "string", "enum": [*SCOPES, *MEASURES]})]
+Bound = Annotated[
+    Annotated[Limit, BeforeValidator(_limit_of_number, json_schema_input_type=float | Limit), Tag("limit")]
+    | Annotated[tuple[Name, ...], Field(min_length=1), UniqueNames, Tag("names")],
+    Discriminator(lambda value: "names" if isinstance(value, tuple) else "limit"),
 ]
+Limits = Annotated[Mapping[MetricKey, Bound], BeforeValidator(_check_shapes), AfterValidator(_check_limits)]
 GateTable = Mapping[SelectorText, Limits]
 
 
 def parse(table: GateTable) -> tuple[Gate, ...]:
     """Give the gates of a table that was read, in its order."""
-    return tuple(_gate(selector, key, limit) for selector, limits in table.items() for key, limit in limits.items())
+    return tuple(gate for selector, limits in table.items() for gate in _gates(selector, limits))
 
 
 def bind(gates: Iterable[Gate], devices: Iterable[DeviceRecord]) -> tuple[Gate, ...]:
@@ -124,6 +140,13 @@ def exit_code(record: RunRecord, failing: int) -> ExitCode:
 def _meant(text: str, devices: Iterable[DeviceRecord]) -> tuple[str, ...]:
     selector = parse_selector(text)
     return tuple(device.name for device in devices if selector.matches(device) != selector.negated)
+
+
+def _gates(selector: str, limits: Mapping[str, Limit | tuple[str, ...]]) -> Iterator[Gate]:
+    scope = {name: names for name, names in limits.items() if isinstance(names, tuple)}
+    for key, limit in limits.items():
+        if isinstance(limit, Limit):
+            yield replace(_gate(selector, key, limit), **scope)
 
 
 def _gate(selector: str, key: str, limit: Limit) -> Gate:

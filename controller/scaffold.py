@@ -77,7 +77,7 @@ profile: standard             # quick: 3 short launches a cell; standard: 5 laun
 
 # gates:                      # budgets: a number is a maximum, {min: ...} where more is better
 #   all: {latency_p90_ms: 20, accuracy_drop_pp: 1.0}
-#   "kind=raspberry-pi": {latency_p90_ms: 50, accuracy: {min: 0.9}}
+#   "kind=raspberry-pi": {latency_p90_ms: 50, accuracy: {min: 0.9}, variants: [int8]}   # of these only; models, workloads too
 """
 
 

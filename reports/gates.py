@@ -25,6 +25,9 @@ OUTCOMES = ("broken", "not measured", "held", "not judged")
 NOT_TO_MEASURE = frozenset({"unsupported", "skipped"})
 """Statuses of cells that a complete run may have beside valid ones."""
 
+SCOPES = ("models", "variants", "workloads")
+"""Fields of a Gate that name what it is for; empty ones leave it to all."""
+
 _WORKLOADS = {
     "server_rate_per_s": "server",
     "time_to_throttle_s": "sustained",
@@ -116,8 +119,14 @@ class Ruling:
 
     @property
     def name(self) -> str:
-        """What it asks and of which devices."""
-        return line(f"{self.gate.written} ({self.gate.selector})")
+        """What it asks and of what."""
+        return line(f"{self.gate.written} ({self.scope})")
+
+    @property
+    def scope(self) -> str:
+        """What it is asked of: the devices' selector, and the models, variants and workloads where it is not for all."""
+        named = {name: getattr(self.gate, name) for name in SCOPES}
+        return line("; ".join([self.gate.selector, *(f"{name} {', '.join(found)}" for name, found in named.items() if found)]))
 
     def told(self) -> str:
         """How many cells have each outcome: held by 11 of 12 cells, 1 broken, 2 not judged."""
@@ -146,8 +155,14 @@ def rulings(run: RunRecord, table: Sequence[Row]) -> list[Ruling]:
 
 
 def _means(gate: Gate, head: Row) -> bool:
-    """Whether the cell is of the gate's devices, and of the workload that alone has the gate's metric."""
-    return head.device in gate.devices and _WORKLOADS.get(gate.metric) in (None, head.workload.split(" ")[0])
+    """Whether the gate is for the cell's device, model, variant and workload, and the workload can have its metric."""
+    workload = head.workload.split(" ")[0]
+    asked = ((gate.models, head.model), (gate.variants, head.variant), (gate.workloads, workload))
+    return (
+        head.device in gate.devices
+        and all(not names or name in names for names, name in asked)
+        and _WORKLOADS.get(gate.metric) in (None, workload)
+    )
 
 
 def _judged(gate: Gate, head: Row, metrics: Mapping[str, Row]) -> Judged:

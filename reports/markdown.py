@@ -48,11 +48,11 @@ def _gates(gated: Gated) -> Iterator[str]:
     if not gated.rulings:
         return
     yield from _table(
-        ["gate", "devices", "", "held", "broken", "not measured", "not judged", "tightest"],
+        ["gate", "for", "", "held", "broken", "not measured", "not judged", "tightest"],
         [
             [
                 ruling.gate.written,
-                ruling.gate.selector,
+                ruling.scope,
                 f"{OUTCOME_ICONS[ruling.outcome]} {ruling.outcome}",
                 *(str(ruling.counts[outcome]) for outcome in ("held", "broken", "not measured", "not judged")),
                 ruling.tightest.sentence() if ruling.tightest else "-",

@@ -66,7 +66,7 @@ class Price:
 class Gate:
     """One budget: `metric` as the table calls it, its bounds in the table's unit, None where there is none; `written` is for people.
 
-    `devices` are the names in the run that its `selector` means.
+    `devices` are the names in the run that its `selector` means; `models`, `variants` and `workloads` are those it is for, empty for all.
     """
 
     selector: str
@@ -75,6 +75,9 @@ class Gate:
     at_least: float | None
     written: str
     devices: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    variants: tuple[str, ...] = ()
+    workloads: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

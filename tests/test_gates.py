@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from factory_runs import CRASH, NO_ROUTE, UNSUPPORTED, broken, cell, mixed_run, run_of
 
 from agent.schema import Workload, cell_id
+from controller import gate_file
 from controller import gates as controller_gates
-from controller.errors import ExitCode
+from controller.errors import ConfigError, ExitCode
 from reports import format as fmt
 from reports.cheapest import Answer, gated
 from reports.comparison import TWIN, UNSENSED
@@ -155,6 +157,21 @@ def test_a_gate_on_what_one_workload_measures_means_that_workload() -> None:
     ]
 
 
+def test_a_gate_may_be_for_some_models_variants_and_workloads() -> None:
+    """All that it names must fit; what it names none of, it leaves to all, and its words say so."""
+    cells = (LAPTOP, cell("laptop", "fp32", "tflite", 2), driven(LAPTOP, "offline"))
+    plain = gate(P90, 1.0)
+    for scope, count in [
+        ({"variants": ("int8", "fp16")}, 2),
+        ({"workloads": ("offline",)}, 1),
+        ({"models": ("lenet",), "workloads": ("single_stream",)}, 2),
+        ({"models": ("other",)}, 0),
+    ]:
+        (ruling,) = ruled(gated_run(*cells, gates=(replace(plain, **scope),)))
+        assert len(ruling.cells) == count
+        assert all(f"{name} {', '.join(names)}" in ruling.sentence() for name, names in scope.items())
+
+
 def test_a_gate_means_its_devices_and_says_where_it_means_none() -> None:
     """Cells of others are not its own, and one without any judges nothing, which is no failure."""
     run = replace(MIXED, gates=(gate(P90, 1.0, devices=("pi-a",)), gate(P90, 1e-9, devices=("nano",))))
@@ -283,6 +300,40 @@ def test_the_exit_code_is_the_gravest(statuses: tuple[str, ...], failing: int, c
     """Unreachable before a broken gate before a cell that gave no valid number."""
     run = run_of(tuple(replace(LAPTOP, status=status) for status in statuses))
     assert controller_gates.exit_code(run, failing) == code
+
+
+def written(tmp_path: Path, text: str) -> tuple[Gate, ...]:
+    path = tmp_path / "gates.yaml"
+    path.write_text(text)
+    return gate_file.load(path)
+
+
+def test_what_a_gate_is_for_is_written_beside_its_limits(tmp_path: Path) -> None:
+    """Lists of names, for each limit of the selector."""
+    found = written(tmp_path, "all: {variants: [int8, fp16], latency_p90_ms: 20, workloads: [offline], accuracy: {min: 0.9}}\n")
+    assert [(one.metric, one.variants, one.workloads, one.models) for one in found] == [
+        (P90, ("int8", "fp16"), ("offline",), ()),
+        ("accuracy", ("int8", "fp16"), ("offline",), ()),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("variants: int8", "`variants`: a list of names expected"),
+        ("variants: []", "`variants` is empty"),
+        ("variants: [int8, int8]", "`int8` stands here twice"),
+        ("latency_p90_ms: [3]", "`latency_p90_ms`: a number"),
+        ("variant: [int8]", "did you mean `variants`?"),
+    ],
+)
+def test_what_a_gate_cannot_be_for_is_a_problem_with_its_place(tmp_path: Path, text: str, said: str) -> None:
+    """As strictly as all of the file."""
+    with pytest.raises(ConfigError) as caught:
+        written(tmp_path, f"all: {{size_kb: 1, {text}}}\n")
+    (problem,) = caught.value.problems
+    assert problem.line == 1
+    assert said in problem.message
 
 
 def test_selectors_are_bound_to_the_devices_of_the_run() -> None:

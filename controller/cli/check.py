@@ -117,6 +117,8 @@ def _tell_github(record: "RunRecord", rows: "Sequence[Row]", found: "Gated") -> 
 
 def _document(record: "RunRecord", found: "Gated", code: int) -> dict[str, Any]:
     """The check as JSON."""
+    from reports.gates import SCOPES
+
     names = ("cell", "device", "model", "variant", "backend", "workload", "status", "metric", "value", "unit", "low", "high")
     return {
         "run": record.id,
@@ -124,6 +126,7 @@ def _document(record: "RunRecord", found: "Gated", code: int) -> dict[str, Any]:
         "gates": [
             {
                 "selector": ruling.gate.selector,
+                **{scope: list(getattr(ruling.gate, scope)) for scope in SCOPES},
                 "gate": ruling.gate.written,
                 "metric": ruling.gate.metric,
                 "at_most": ruling.gate.at_most,
