@@ -31,6 +31,7 @@ bench: $(DEV_STAMP) ## takes minutes, compression an hour or more (Debian's data
 	$(BIN)/python -m benchmarks.sensors
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.summary
+	$(BIN)/python -m benchmarks.report
 	$(BIN)/python -m benchmarks.compression
 
 lab: ## two emulated arm64 boards (docs/LAB.md); as root, minutes when it builds them for the first time

@@ -2,6 +2,8 @@
 
 import gzip
 import math
+import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import bare, compression, fidelity, results, sensors, startup, summary
+from benchmarks import bare, compression, fidelity, report, results, sensors, startup, summary
 from benchmarks.launching import Example, example, local_agent, upload
 from benchmarks.ratio import Ratio, median_ratio
 
@@ -148,6 +150,22 @@ def test_the_summary_is_of_a_run_of_the_size_asked_for() -> None:
     assert "met" in summary.table_of(summary.Cost(6000, 1.0, 0.5, 10**8, 10**8))
     assert "20 s: **missed**" in summary.table_of(summary.Cost(6000, 19.0, 1.5, 10**8, 10**8))
     assert "1,000: **missed**" in summary.table_of(summary.Cost(6000, 1.0, 0.5, 10**8, 10**9))
+
+
+def test_the_report_that_is_timed_is_full_and_seen(tmp_path: Path) -> None:
+    """Two cells have a section of each kind, energy and operations too; the page is painted, and a missed limit is said."""
+    path = tmp_path / "report.html"
+    assert report.write(2, path) > 0
+    assert set(re.findall(r'<section id="(.*?)"', path.read_text("utf-8"))) >= {"latency", "energy", "footprint", "accuracy", "operations"}
+    assert shutil.which("chromium") is None or report.paints(path, scripts=False, times=1)[0] > 0
+    assert "**missed**" not in report.table([report.Cost(30, 10**6, [1.0, 9.0, 1.0], [0.1], [0.2])])
+    for cost in (
+        report.Cost(30, 3 * 10**6, [1.0], [0.1], [0.1]),
+        report.Cost(30, 10**6, [4.0], [0.1], [0.1]),
+        report.Cost(500, 10**6, [16.0], [0.1], [0.1]),
+        report.Cost(30, 10**6, [1.0], [1.1], [0.1]),
+    ):
+        assert report.table([cost]).count("**missed**") == 1
 
 
 @pytest.fixture(scope="module")
