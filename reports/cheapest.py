@@ -94,7 +94,7 @@ def _answer(
     missing = len(judged) - len(kept)
     parts = [_best(best, prices), _unsure(by_cell[best.cell]) if best else "", _runner_up(runner_up, judgement, prices)]
     of_what = "valid cells" + (" of real devices" if len(judged) < len(group) else "")
-    parts += [f"{missing} of {len(judged)} {of_what} {'fails' if missing == 1 else 'fail'} a gate."] if missing else []
+    parts += [f"{missing} of {len(judged)} {of_what} {'fails' if missing == 1 else 'fail'} a gate."] if best and missing else []
     sentence = f"{line(', '.join(key if several else key[:1]))}: " + " ".join(part for part in parts if part)
     return Answer(*key, best, runner_up, prices.get(best.device) if best else None, judgement, len(judged), missing, sentence)
 

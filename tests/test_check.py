@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from factory_runs import CRASH, NO_ROUTE, broken, cell, mixed_run, run_of
-from stored_runs import keep
+from kept_runs import keep
 
 from controller.cli.__main__ import main
 from reports import format as fmt

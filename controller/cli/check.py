@@ -95,8 +95,8 @@ def _show(record: "RunRecord", rows: "Sequence[Row]", found: "Gated") -> None:
     console = Console(soft_wrap=True)
     lines = [line for head, failing in gate_lines(found.rulings) for line in (head, *(Text("    ") + one for one in failing))]
     answers = [Text(answer.sentence) for answer in found.answers]
-    for block in (lines, answers, causes(record, rows)):
-        console.print(*block, *[""] * bool(block), sep="\n")
+    for at, block in enumerate(filter(None, (lines, answers, causes(record, rows)))):
+        console.print(*[""] * (at > 0), *block, sep="\n")
     outcomes = Counter(ruling.outcome for ruling in found.rulings)
     stderr_text(f"{len(found.rulings)} gates on run {record.id}: " + ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items()))
 
