@@ -44,7 +44,7 @@ def render(run: RunRecord, baseline: Baseline | None = None) -> str:
     table = rows(run)
     paired = pairings(run, table)
     overtime = courses(run, table)
-    drawn = charts(table, paired, overtime) | trend_charts(baseline and baseline.trend, table)
+    drawn = charts(table, paired, overtime, run.cells) | trend_charts(baseline and baseline.trend, table)
     scripts = (runtime(), "\n".join((_TEMPLATES / name).read_text("utf-8") for name in _SCRIPTS)) if drawn else ()
     return (
         _environment()

@@ -1,12 +1,15 @@
 """Every chart can be narrowed to chosen cells by the page, draws what the table says, and carries device strings as data only."""
 
 import re
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 from factory_runs import mixed_run
 
 from reports.charts import Chart, charts
+from reports.ecdf import MOST_POINTS, ecdf
 from reports.table import rows
 
 
@@ -42,3 +45,35 @@ def test_drawings_have_no_needless_digits(drawn: dict[str, Chart]) -> None:
     for chart in drawn.values():
         assert not re.findall(r"<[^>]*\d\.\d{3}[^>]*>", chart.svg)
         assert set(re.findall(r'(?:href|src)="([^"]*)"', chart.svg)) == set()
+
+
+def test_distributions_keep_their_tails_in_few_points() -> None:
+    """Of 30,000 latencies with one outlier at most 200 points are left, the smallest and the outlier among them, and shares never fall."""
+    samples = np.sort(np.append(np.random.default_rng(1).lognormal(0, 0.1, 29_999), 50.0))
+    points = ecdf(samples)
+    assert len(points) <= MOST_POINTS
+    assert (points[0][0], points[-1]) == (samples[0], (50.0, 1.0))
+    assert all(before[1] < after[1] for before, after in pairwise(points))
+    assert sum(share > 0.99 for _, share in points) >= 20
+
+
+def test_few_latencies_are_all_points() -> None:
+    """Three samples give three steps of a third each; none give none."""
+    assert ecdf(np.array([1.0, 2.0, 4.0])) == [(1.0, pytest.approx(1 / 3)), (2.0, pytest.approx(2 / 3)), (4.0, 1.0)]
+    assert ecdf(np.empty(0)) == []
+
+
+def test_distributions_are_under_the_percentiles() -> None:
+    """Twelve are drawn, the best of each device first, and it says so; the other cells have theirs for when they are chosen."""
+    run = mixed_run()
+    chart = charts(rows(run), records=run.cells)["latency"]
+    lines = chart.spec["datasets"]["ecdf"]
+    assert len(lines) == 26
+    assert {record.cell.device for record in run.cells if record.id in {line["id"] for line in lines if line["first"]}} == {
+        "laptop",
+        "pi-a",
+        "qemu-pi",
+    }
+    assert sum(line["first"] for line in lines) == 12
+    assert "the best 12 of 26 cells, of each device first" in chart.svg
+    assert all(len(line["latency"]) == len(line["share"]) <= MOST_POINTS for line in lines)

@@ -17,12 +17,13 @@ from collections.abc import Sequence
 from reports.charts.base import Chart, finished, foremost, runtime
 from reports.charts.coldstart import cold_start
 from reports.charts.heat import heat, zoom
-from reports.charts.latency import latency
+from reports.charts.latency import PERCENTILE, latency
 from reports.charts.pairs import accuracy, energies, footprint
 from reports.charts.pareto import pareto
 from reports.heat import Course
 from reports.labels import cell_names, ordered_cells
 from reports.pareto import Pairing
+from reports.records import CellRecord
 from reports.table import Row
 
 __all__ = ["MOST_CELLS", "Chart", "charts", "runtime"]
@@ -30,27 +31,31 @@ __all__ = ["MOST_CELLS", "Chart", "charts", "runtime"]
 MOST_CELLS = 60
 _MOST_PAIRINGS = 12
 _MOST_COURSES = 6
+_PARAMS = {"latency": (PERCENTILE,)}
 
 
-def charts(table: Sequence[Row], pairings: Sequence[Pairing] = (), courses: Sequence[Course] = ()) -> dict[str, Chart]:
+def charts(
+    table: Sequence[Row], pairings: Sequence[Pairing] = (), courses: Sequence[Course] = (), records: Sequence[CellRecord] = ()
+) -> dict[str, Chart]:
     """The charts for which the table has numbers, by name, of at most MOST_CELLS cells.
 
     latency, footprint, cold-start, accuracy, energy-BOUNDARY for each boundary, since one axis never shows two of them, and the first of
-    `pairings` and `courses` by their names.
+    `pairings` and `courses` by their names. With `records` the distributions of latencies are under their percentiles.
     """
     cells = foremost(ordered_cells(table), MOST_CELLS)
     names = cell_names(table, statuses=True)
+    by_id = {record.id: record for record in records}
     drawn = {
         **{
             one.name: (f"{one.x.label} and {one.title} of each cell, with the frontier", pareto(one, names))
             for one in pairings[:_MOST_PAIRINGS]
         },
-        "latency": ("Latency of each cell: p50, p90, p95 and p99 with their 95 % intervals", latency(cells, names)),
+        "latency": ("Latency of each cell: p50, p90, p95 and p99 with their 95 % intervals", latency(cells, names, by_id)),
         "footprint": ("Model size and peak memory of each cell", footprint(cells, names)),
         "cold-start": ("Cold start of each cell, stacked by part", cold_start(cells, names)),
         "accuracy": ("Accuracy of each cell and its change against fp32", accuracy(cells, names)),
         **{f"energy-{one}": (f"Energy per inference of each cell, {one}", drawn) for one, drawn in energies(cells, names).items()},
     }
-    made = {name: finished(name, title, chart) for name, (title, chart) in drawn.items() if chart is not None}
+    made = {name: finished(name, title, chart, *_PARAMS.get(name, ())) for name, (title, chart) in drawn.items() if chart is not None}
     overtime = {one.name: finished(one.name, f"{names[one.row.cell]} over time", heat(one), zoom(one)) for one in courses[:_MOST_COURSES]}
     return {**made, **overtime}

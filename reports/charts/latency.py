@@ -1,4 +1,4 @@
-"""Latency of each cell: p50, p90, p95 and p99 with their intervals on one axis."""
+"""Latency of each cell: p50, p90, p95 and p99 with their intervals on one axis, and the distributions of the first cells underneath."""
 # altair's generated classes are only partly typed.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
@@ -8,14 +8,25 @@ from typing import Any
 
 from reports import format as fmt
 from reports.charts.base import FADED, KEPT, Datum, Drawn, Metrics, column, found, intervals, names_axis, point, tooltip
+from reports.charts.ecdf import beneath, ecdfs
 from reports.charts.style import LOG_FROM, SERIES, SHAPES, STEP, WIDTH
 from reports.metrics import METRICS, PERCENTILES
+from reports.records import CellRecord
 
+PERCENTILE = {"name": "percentile", "value": None}
 _DEFAULT = "latency_p90_s"  # whose figures stand beside the plot
 
 
-def latency(cells: Sequence[Metrics], names: Mapping[str, str]) -> Drawn | None:
+def latency(cells: Sequence[Metrics], names: Mapping[str, str], records: Mapping[str, CellRecord]) -> Drawn | None:
     """A shape for each percentile, hollow where the cell is not valid; the figures are those of `percentile`, of p90 while it is null."""
+    drawn = _percentiles(cells, names)
+    if drawn is None:
+        return None
+    lines = list(ecdfs(cells, names, records))
+    return beneath(drawn, lines) if lines else drawn
+
+
+def _percentiles(cells: Sequence[Metrics], names: Mapping[str, str]) -> Drawn | None:
     import altair as alt
 
     rows = found(cells, *PERCENTILES)
@@ -32,8 +43,7 @@ def latency(cells: Sequence[Metrics], names: Mapping[str, str]) -> Drawn | None:
     marks = base.encode(x=x, color=colour, shape=shape, tooltip=tooltip())
     figures = column(base.transform_filter(f"datum.metric === (percentile || '{_DEFAULT}')"), WIDTH)
     layers = [reach, intervals(base, title).encode(color=colour, opacity=_opacity(0.35)), figures, *_marks(marks, points)]
-    chosen = alt.param(name="percentile", value=None)
-    return alt.layer(*layers).add_params(chosen).properties(width=WIDTH, height=alt.Step(STEP)), {"points": points}
+    return alt.layer(*layers).properties(width=WIDTH, height=alt.Step(STEP)), {"points": points}
 
 
 def _scale(values: Sequence[float]) -> tuple[dict[str, Any], float, str]:
@@ -48,9 +58,9 @@ def _scale(values: Sequence[float]) -> tuple[dict[str, Any], float, str]:
 def _marks(marks: Any, points: Sequence[Datum]) -> list[Any]:
     layers: list[Any] = []
     if any(each["status"] == "valid" for each in points):
-        layers.append(marks.transform_filter("datum.status === 'valid'").mark_point(filled=True, size=70))
+        layers.append(marks.transform_filter("datum.status === 'valid'").mark_point(filled=True, size=45))
     if any(each["status"] != "valid" for each in points):
-        layers.append(marks.transform_filter("datum.status !== 'valid'").mark_point(filled=False, size=60, strokeWidth=1.8))
+        layers.append(marks.transform_filter("datum.status !== 'valid'").mark_point(filled=False, size=45, strokeWidth=1.8))
     return layers
 
 
