@@ -12,16 +12,18 @@ from pathlib import Path
 import jsonschema
 import pytest
 from device_commands import FLEETMARK
-from factory_runs import cell, mixed_run, run_of
+from factory_runs import NO_ROUTE, broken, cell, mixed_run, run_of
+from kept_runs import keep
 from pyarrow import parquet as pq
-from stored_runs import keep
 from typer.testing import CliRunner
 
 from controller import history, schemas
 from controller.cli.__main__ import app
 from controller.store import Store
+from reports.junit import to_junit
+from reports.markdown import to_markdown
 from reports.records import RunRecord
-from reports.table import Row, rows
+from reports.table import Row, rows, to_csv
 
 COMMAND = ("export", "latest")
 
@@ -60,12 +62,12 @@ def test_the_json_is_as_its_shipped_schema_says(results: Path, table: list[Row])
     assert document["rows"][0].keys() == schema["properties"]["rows"]["items"]["properties"].keys()
     assert document["run"].keys() == schema["properties"]["run"]["properties"].keys()
     assert len(document["rows"]) == len(table)
-    for broken in (
+    for wrong in (
         {key: value for key, value in document.items() if key != "run"},
         {**document, "rows": [{**document["rows"][0], "value": "1"}]},
     ):
         with pytest.raises(jsonschema.ValidationError):
-            jsonschema.validate(broken, schema)
+            jsonschema.validate(wrong, schema)
 
 
 def test_parquet_has_the_table_with_its_units(results: Path, table: list[Row], tmp_path: Path) -> None:
@@ -140,3 +142,38 @@ def test_raw_samples_have_no_other_format(results: Path) -> None:
     """The error says which there are."""
     done = CliRunner().invoke(app, [*COMMAND, "--results", str(results), "--raw", "--to", "json"])
     assert "--to csv" in getattr(done.exception, "next", "")
+
+
+def test_markdown_and_junit_are_those_of_the_reports(results: Path, run: RunRecord, table: list[Row]) -> None:
+    """What `export` prints is what the checks of CI write."""
+    assert exported(results, "--to", "markdown") == to_markdown(run, table)
+    assert exported(results, "--to", "junit") == to_junit(run, table)
+
+
+def test_mlflow_has_a_run_for_each_cell(tmp_path: Path) -> None:
+    """In a real store of MLflow: names as parameters, exact numbers as metrics, its rows as an artifact; a cell without numbers failed."""
+    record = run_of((cell("laptop", "fp32", "tflite", 1), broken("pi-b", "fp32", "tflite", "unreachable", NO_ROUTE, launched=False)))
+    keep(record, tmp_path / "results")
+    table = rows(history.load(Store.open(tmp_path / "results"), "latest"))
+    place = (tmp_path / "mlflow").as_uri()
+    command = [FLEETMARK, *COMMAND, "--results", tmp_path / "results", "--to", "mlflow", "--tracking-uri", place, "--experiment", "lab"]
+    environment = {**os.environ, "MLFLOW_ALLOW_FILE_STORE": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    for identity, record_of, state in zip(done.stdout.split(), record.cells, ("3", "4"), strict=True):  # MLflow's FINISHED and FAILED
+        (folder,) = (tmp_path / "mlflow").glob(f"*/{identity}")
+        mine = [row for row in table if row.cell == record_of.id]
+        assert f"status: {state}\n" in (folder / "meta.yaml").read_text()
+        assert (folder / "params" / "device").read_text() == record_of.cell.device
+        written = {path.name: float(path.read_text().split()[1]) for path in (folder / "metrics").glob("*")}
+        assert {name: value for name, value in written.items() if "." not in name} == {
+            row.metric: row.value for row in mine if row.value is not None
+        }
+        assert {written.get(f"{row.metric}.low") == row.low for row in mine} == {True}
+        assert (folder / "artifacts" / "table.csv").read_bytes() == to_csv(mine).encode()
+
+
+def test_mlflow_needs_a_place(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a tracking URI nothing is written anywhere, and the error says how to name one."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    done = CliRunner().invoke(app, [*COMMAND, "--results", str(results), "--to", "mlflow"])
+    assert "--tracking-uri" in getattr(done.exception, "next", "")

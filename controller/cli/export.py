@@ -23,7 +23,10 @@ class Format(StrEnum):
     CSV = "csv"
     JSON = "json"
     PARQUET = "parquet"
+    MARKDOWN = "markdown"
+    JUNIT = "junit"
     OPENMETRICS = "openmetrics"
+    MLFLOW = "mlflow"
 
 
 To = Annotated[
@@ -31,12 +34,18 @@ To = Annotated[
     typer.Option(
         "--to",
         help="csv: one row per metric; json: the same, with the run's description and a JSON Schema (controller/schemas); "
-        "parquet: the same with units in its metadata, needs -o; openmetrics: text for Prometheus.",
+        "parquet: the same with units in its metadata, needs -o; markdown: a summary; junit: cells and gates as test cases; "
+        "openmetrics: text for Prometheus; mlflow: a run of MLflow for each cell.",
     ),
 ]
 
 
 Raw = Annotated[bool, typer.Option("--raw", help="Every stored sample of every launch in place of the table, one a line: csv or parquet.")]
+
+TrackingUri = Annotated[
+    str | None, typer.Option("--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="Where --to mlflow writes, such as sqlite:///mlflow.db.")
+]
+Experiment = Annotated[str, typer.Option("--experiment", help="The experiment that --to mlflow adds to, made if it is new.")]
 
 
 def export(
@@ -45,6 +54,8 @@ def export(
     raw: Raw = False,
     results: options.Results = options.RESULTS,
     output: options.Output = None,
+    tracking_uri: TrackingUri = None,
+    experiment: Experiment = "fleetmark",
 ) -> None:
     """Write a run in another format: its table, with every cell and each number to the last digit, or its raw samples."""
     from controller import history
@@ -57,6 +68,8 @@ def export(
     record = history.load(store, run)
     if to == Format.PARQUET:
         _write_parquet(record, output)
+    elif to == Format.MLFLOW:
+        _log(record, tracking_uri, experiment)
     else:
         write(_text(to, record), output)
 
@@ -65,6 +78,8 @@ def _text(to: Format, record: "RunRecord") -> str:
     import json
 
     from reports import openmetrics, table
+    from reports.junit import to_junit
+    from reports.markdown import to_markdown
 
     rows = table.rows(record)
     match to:
@@ -72,6 +87,10 @@ def _text(to: Format, record: "RunRecord") -> str:
             return json.dumps(table.to_json(rows, record), indent=2, allow_nan=False) + "\n"
         case Format.OPENMETRICS:
             return openmetrics.to_openmetrics(record, rows)
+        case Format.MARKDOWN:
+            return to_markdown(record, rows)
+        case Format.JUNIT:
+            return to_junit(record, rows)
         case _:
             return table.to_csv(rows)
 
@@ -81,6 +100,20 @@ def _write_parquet(record: "RunRecord", output: Path | None) -> None:
 
     with _extra("pyarrow", "parquet"), _binary(output) as file:
         parquet.write_table(record, table.rows(record), file)
+
+
+def _log(record: "RunRecord", tracking_uri: str | None, experiment: str) -> None:
+    from controller import mlflow_export
+    from controller.errors import FleetmarkError
+    from reports import table
+
+    if not tracking_uri:
+        raise FleetmarkError("MLflow has no place", next="--tracking-uri sqlite:///mlflow.db, or set MLFLOW_TRACKING_URI")
+    with _extra("mlflow", "mlflow"):
+        runs = mlflow_export.log(record, table.rows(record), tracking_uri, experiment)
+    for run in runs:
+        typer.echo(run)
+    stderr_text(f"{len(runs)} runs of MLflow, in the experiment {experiment}")
 
 
 def _write_raw(store: "Store", run_id: str, to: Format, output: Path | None) -> None:
