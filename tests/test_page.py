@@ -106,9 +106,9 @@ def test_a_limit_recomputes_the_verdict(view: View) -> None:
     """Where accuracy must not change for the worse fp32 is fastest; it is marked in the matrix, and losing cells leave every section."""
     view.page.locator("#limit-accuracy").focus()
     view.page.keyboard.press("Home")
-    assert view.words("label[for=limit-accuracy] ~ output") == "at least +0.30 pp"
+    assert view.words("label[for=limit-accuracy] ~ .said") == "at least +0.30 pp"
     view.page.keyboard.press("ArrowRight")
-    assert view.words("label[for=limit-accuracy] ~ output") == "at least 0.00 pp"
+    assert view.words("label[for=limit-accuracy] ~ .said") == "at least 0.00 pp"
     assert view.page.locator(SAID).inner_text() == "13 of 32 cells"
     assert view.page.inner_text("#explore .result b").startswith("fp32 on laptop with onnxruntime is the fastest valid cell: p90 latency")
     assert "fastest" in view.page.locator(".matrix td.best", has_text="103 µs").inner_text()

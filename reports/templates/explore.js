@@ -53,7 +53,7 @@ const shownAs = (row) => live.shown[row.cell][row.metric];
   const offer = (budget) => {
     if (steps(budget).length < 2) return;
     const slider = make("input", { type: "range", min: 0, step: 1, id: `limit-${budget.name}` });
-    const said = make("output", { for: slider.id });
+    const said = make("span", { class: "said", "aria-hidden": "true" });
     slider.addEventListener("input", () => {
       limit(budget, steps(budget)[Number(slider.value)]);
       selection.changed();
