@@ -275,6 +275,7 @@ def test_markdown_shows_hostile_text_as_text() -> None:
         ("- a", "\\- a"),
         ("1. a", "1\\. a"),
         ("_a_ *b* <b> a|b", "\\_a\\_ \\*b\\* \\<b> a\\|b"),
+        ("a\\|b", "a\\\\\\|b"),
         ("a\nb", "a b"),
     ],
 )
