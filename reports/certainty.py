@@ -10,6 +10,7 @@ from reports import format as fmt
 from reports import text
 from reports.comparison import TIE_FLOOR, known_floors, sampling_effects
 from reports.figures import DISAGREE, counted
+from reports.foreign import protocol_of
 from reports.labels import sentence_name
 from reports.metrics import METRICS
 from reports.records import CellRecord, LaunchRecord, NoiseFloor, RunRecord
@@ -68,7 +69,7 @@ def footings(run: RunRecord, table: Sequence[Row]) -> list[Footing]:
 
 def checks(run: RunRecord, table: Sequence[Row], found: Sequence[Footing]) -> list[Check]:
     """What speaks for and against trusting the run's numbers."""
-    return list(_checks(run, table, [footing for footing in found if footing.row.status == "valid"]))
+    return list(_checks(run, table, [footing for footing in found if footing.row.status == "valid" and not footing.row.protocol]))
 
 
 def device_states(run: RunRecord) -> list[DeviceState]:
@@ -129,7 +130,7 @@ def _small(table: Sequence[Row]) -> Iterator[Check]:
 
 
 def _uncounted(run: RunRecord) -> Iterator[Check]:
-    statuses = Counter(launch.status for record in run.cells for launch in record.launches)
+    statuses = Counter(launch.status for record in run.cells if not protocol_of(record.cell) for launch in record.launches)
     left_out = {status: count for status, count in statuses.items() if status != "valid"}
     total = statuses.total()
     if total:
@@ -146,7 +147,7 @@ def _loop_cost(valid: Sequence[Footing]) -> Iterator[Check]:
 def _noise(run: RunRecord, table: Sequence[Row]) -> Iterator[Check]:
     """The noise floor of each device and where it comes from; the devices that have none."""
     floors = known_floors(run, table)
-    devices = dict.fromkeys(row.device for row in heads(table) if row.status == "valid")
+    devices = dict.fromkeys(row.device for row in heads(table) if row.status == "valid" and not row.protocol)
     for device in devices:
         if device in floors:
             yield _floor(_named(run, device), floors[device])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from agent.power import METER
 from reports import text
 from reports.charts import Chart
+from reports.foreign import MEAN, REASON
 from reports.labels import device_name, ordered_cells
 from reports.metrics import BESIDE_QUALITIES, COLD_START_PARTS, DRIFTS, ENERGIES, MEMORIES, ON_ACCELERATOR, PERCENTILES, POWERS, QUALITIES
 from reports.operations import Profile, Timed, profile_of, share_of
@@ -112,8 +113,9 @@ def facts(rows: Mapping[str, Row]) -> list[Row]:
 
 def measured(table: Sequence[Row], charts: Mapping[str, Chart], rate_per_s: float) -> list[Part]:
     """The measured parts for which the table has numbers; power is given at `rate_per_s` inferences a second."""
-    cells = tuple(CellRows(next(iter(rows.values())).cell, rows) for rows in ordered_cells(table))
-    latencies = _block("", "Latency percentiles and throughput", (*PERCENTILES, "throughput_per_s"), charts.get("latency"), cells)
+    cells = tuple(CellRows(next(iter(rows.values())).cell, rows, _note(rows)) for rows in ordered_cells(table))
+    means = (MEAN,) if any(MEAN in cell.rows for cell in cells) else ()
+    latencies = _block("", "Latency percentiles and throughput", (*PERCENTILES, *means, "throughput_per_s"), charts.get("latency"), cells)
     sizes = _block("Size and memory", "Model size and peak memory", ("size_bytes", "peak_memory_bytes"), charts.get("footprint"), cells)
     memory = _memory(cells)
     start = ("cold_start_s", *COLD_START_PARTS)
@@ -133,6 +135,12 @@ def measured(table: Sequence[Row], charts: Mapping[str, Chart], rate_per_s: floa
         _part("accuracy", "Accuracy", "On the device, over the same samples, against fp32. Bars are 95 % intervals.", (right,), cells),
     )
     return [part for part in parts if part.blocks]
+
+
+def _note(rows: Mapping[str, Row]) -> str:
+    """That another program measured the cell, with the spread of the mean that it told."""
+    foreign = any(row.protocol for row in rows.values())
+    return "; ".join(part for part in (REASON, rows[MEAN].message if MEAN in rows else "") if part) if foreign else ""
 
 
 def _memory(cells: Sequence[CellRows]) -> Block:

@@ -1,7 +1,10 @@
 """Files of other programs become rows marked with the program's name: what it told, never more, and never ranked with ours."""
 
 import dataclasses
+import html
+import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +16,7 @@ from factory_runs import cell, run_of
 from hypothesis import given
 from hypothesis import strategies as st
 from kept_runs import keep
+from rich.console import Console
 from tiny_models import onnx_model
 from typer.testing import CliRunner
 
@@ -22,7 +26,9 @@ from controller.cli.import_ import Tool
 from controller.errors import FleetmarkError
 from controller.store import Store
 from reports.comparison import judge
+from reports.page import render
 from reports.records import RunRecord
+from reports.summary import summary
 from reports.table import Row, by_cell, rows
 from reports.verdict import NOTHING_OURS, verdict
 
@@ -365,3 +371,18 @@ def test_a_name_that_is_none_is_refused(name: str, tmp_path: Path) -> None:
     done = CliRunner().invoke(app, [*command, "--results", str(tmp_path / "results")])
     assert "--device" in str(done.exception)
     assert Store.open(tmp_path / "results").list_runs() == []
+
+
+def test_the_report_says_what_is_foreign_and_counts_it_nowhere(results: Path, tmp_path: Path) -> None:
+    """The mean with its spread stands in the latencies, marked; the terminal's matrix has the word; ours are counted without it."""
+    path = tmp_path / "printed.txt"
+    path.write_text(LOG.format(more=""))
+    record = imported(results, path, "benchmark_model", "--run", "latest")
+    shown = " ".join(html.unescape(re.sub(r"<[^>]*>", " ", render(record))).split())
+    assert "foreign protocol; standard deviation 1190 µs" in shown
+    assert "2.94 ms" in shown
+    assert "2 of 2 valid cells have 3 or more valid launches" in shown
+    out = io.StringIO()
+    Console(file=out, width=200).print(summary(record, rows(record)))
+    assert "tflite tool=benchmark_model (foreign protocol)" in " ".join(out.getvalue().split())
+    assert "2 valid" in out.getvalue()
