@@ -1,5 +1,6 @@
 """A stored run as reports read it: with the noise floors of its devices that earlier runs measured."""
 
+import difflib
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -10,12 +11,15 @@ from controller.store import RunRow, Store
 from reports.baseline import Baseline, against
 from reports.comparison import noise_floors, was_doubled
 from reports.figures import counted
+from reports.metrics import METRICS
 from reports.records import NoiseFloor, RunRecord
 from reports.table import rows
-from reports.trend import Trend, trend
+from reports.trend import Trend
+from reports.trend import trend as trend_of
 
 BASELINE = "baseline"
 """The tag of the run that reports are compared with."""
+LONGEST_TAG = 64
 TREND_RUNS = 10  # of a report; each is read whole
 
 # Of a probe: what makes a device another one to measure on. Runtimes come beside it, from the launches.
@@ -53,7 +57,7 @@ def baseline(store: Store, record: RunRecord, name: str | None = None) -> Baseli
     if base is None:
         return None
     earlier = _other(load(store, base.id), record)
-    return against(earlier, record, trend=_trend(store, earlier, record), advice=_advice(store, earlier, record))
+    return against(earlier, record, trend=trend(store, record, base=earlier), advice=_advice(store, earlier, record))
 
 
 def _tagged(store: Store, record: RunRecord) -> RunRow | None:
@@ -67,18 +71,33 @@ def _other(base: RunRecord, new: RunRecord) -> RunRecord:
     return base
 
 
-def _trend(store: Store, base: RunRecord, record: RunRecord) -> Trend:
-    known = {base.id: base, record.id: record}
-    loaded = [known.get(row.id) or store.load_run(row.id) for row in trend_runs(store, base.id, record)]
-    return trend([(run, rows(run)) for run in loaded])
+def trend(store: Store, record: RunRecord, metric: str = "", most: int = TREND_RUNS, base: RunRecord | None = None) -> Trend:
+    """Give the trend that ends with a run: over `base`, the tagged runs and the latest of its suite before it, at most so many.
+
+    Of the headlines, or of one metric of the table; raises FleetmarkError for one that is none.
+    """
+    if metric and metric not in METRICS:
+        near = difflib.get_close_matches(metric, METRICS, n=1)
+        raise FleetmarkError(f"no metric is called {metric!r}", next=f"try {near[0] if near else 'latency_p50_s'}")
+    known = {run.id: run for run in (base, record) if run}
+    earlier = [row for row in store.list_runs() if row.started_at < record.started_at and row.id not in known]
+    of_suite = [row for row in earlier if not row.tag and row.document["suite"] == record.suite]
+    chosen = [*(row for row in earlier if row.tag), *of_suite][: max(0, most - len(known))]
+    others = [store.load_run(row.id) for row in chosen] + ([base] if base else [])
+    others.sort(key=lambda run: run.started_at)
+    return trend_of([(run, rows(run)) for run in (*others, record)], metric)
 
 
-def trend_runs(store: Store, base: str, record: RunRecord, most: int = TREND_RUNS) -> list[RunRow]:
-    """Give the runs of a trend that ends with `record`: the base, those tagged, and the latest of its suite, at most so many, by time."""
-    earlier = [row for row in store.list_runs() if row.started_at < record.started_at and row.id != base]
-    of_interest = [row for row in earlier if row.tag] + [row for row in earlier if not row.tag and row.document["suite"] == record.suite]
-    ends = [store.find_run(base), store.find_run(record.id)]
-    return sorted([*of_interest[: most - len(ends)], *ends], key=lambda row: (row.id == record.id, row.started_at))
+def valid_tag(store: Store, tag: str) -> str:
+    """Give a tag that can be one: up to 64 printable characters, a letter first, and nothing that names a run in another way."""
+    fits = tag[:1].isalpha() and tag.isprintable() and " " not in tag and len(tag) <= LONGEST_TAG
+    if not fits or tag == "latest" or any(row.id.startswith(tag) for row in store.list_runs()):
+        raise FleetmarkError(
+            f"{tag!r} cannot be a tag",
+            why=f"a tag is up to {LONGEST_TAG} printable characters, no spaces, the first a letter, and neither `latest` nor a run's id",
+            next="choose another, such as baseline or v1.2",
+        )
+    return tag
 
 
 def compare(store: Store, base: str, new: str, rerun: str | None = None) -> Baseline:

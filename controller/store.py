@@ -171,6 +171,22 @@ class Store:
         with self._transaction() as connection:
             connection.execute(runs.update().where(runs.c.id == run_id).values(finished_at=finished_at))
 
+    def tag_run(self, run_id: str, tag: str | None, *, force: bool = False) -> None:
+        """Give the run this tag, which no other run has from then on, or none.
+
+        Raises FleetmarkError, unless forced, where another run has it or this one has another.
+        """
+        with self._transaction() as connection:
+            others = (runs.c.tag == tag) & (runs.c.id != run_id)
+            owner = connection.execute(sa.select(runs.c.id).where(others)).scalar() if tag else None
+            current = connection.execute(sa.select(runs.c.tag).where(runs.c.id == run_id)).scalar()
+            if owner and not force:
+                raise FleetmarkError(f"run {owner} is tagged {tag} already", next="choose another tag, or move this one with --force")
+            if tag and current not in (None, tag) and not force:
+                raise FleetmarkError(f"run {run_id} is tagged {current} already", next="replace its tag with --force")
+            connection.execute(runs.update().where(runs.c.id == owner).values(tag=sa.null()))
+            connection.execute(runs.update().where(runs.c.id == run_id).values(tag=tag))
+
     def list_runs(self) -> list[RunRow]:
         """Give all runs, the latest first."""
         count_cells = sa.select(sa.func.count()).where(cells.c.run_id == runs.c.id).scalar_subquery()

@@ -137,7 +137,7 @@ def against(
     pairs = [Pair(earlier.metrics(at), later.metrics(at), (_quality(earlier, at), _quality(later, at))) for at in common]
     found = changes(earlier.table, later.table, again, floors, dict(zip(common, shifts(pairs, floors), strict=True)))
     several = len({(change.row.model, change.row.workload) for change in found}) > 1
-    lines = tuple(Line(_called(change.row, several), change, _around(earlier, later, change)) for change in found)
+    lines = tuple(Line(cell_name(change.row, several), change, _around(earlier, later, change)) for change in found)
     is_open = any(change.verdict == "suspected" for change in found)
     ordered = trend and trend.ordered([change.row.cell for change in found])
     return Baseline(base, new, rerun, lines, differences(of_run(base), of_run(new)), ordered, tuple(advice) if is_open else ())
@@ -159,7 +159,8 @@ class _Tabled:
         return self._records[self.heads[at].cell]
 
 
-def _called(row: Row, several: bool) -> str:
+def cell_name(row: Row, several: bool) -> str:
+    """A cell as a sentence calls it, with model and workload in front where there are `several`."""
     return f"{row.model}, {row.workload}: {sentence_name(row)}" if several else sentence_name(row)
 
 

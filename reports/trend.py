@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from reports import format as fmt
 from reports import text
 from reports.comparison import is_twin
 from reports.metrics import headline
@@ -29,6 +30,16 @@ class Course:
 
     row: Row
     rows: tuple[Row | None, ...]
+
+    def shown(self) -> list[str]:
+        """Its value at each stop, with its status where that is not valid; a dash where there is none."""
+        return [_shown(row) for row in self.rows]
+
+    def document(self) -> dict[str, object]:
+        """JSON-ready: the cell's names, the metric, and value, interval and status at each stop, in SI units."""
+        names = ("device", "model", "variant", "backend", "workload", "metric", "unit", "emulated")
+        values = [row and {name: getattr(row, name) for name in ("value", "low", "high", "status")} for row in self.rows]
+        return {**{name: getattr(self.row, name) for name in names}, "values": values}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +70,14 @@ def trend(runs: Sequence[tuple[RunRecord, Sequence[Row]]], metric: str = "") -> 
 
 
 def _label(run: RunRecord) -> str:
-    return text.line(run.tag or run.started_at[:16].replace("T", " "), _LABEL_LIMIT)
+    return text.line(run.tag or run.started_at[5:16].replace("T", " "), _LABEL_LIMIT)
 
 
 def _rows(table: Sequence[Row], metric: str) -> dict[Name, Row]:
     return {name(row): row for row in table if row.metric == (metric or headline(row.workload)) and not is_twin(row)}
+
+
+def _shown(row: Row | None) -> str:
+    if row is None or row.value is None:
+        return row.status if row and row.status != "valid" else "-"
+    return fmt.value(row.metric, row.value) + ("" if row.status == "valid" else f" ({row.status})")

@@ -65,7 +65,7 @@ def stdout_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: S
 
     from controller.errors import printable
 
-    table = Table(box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     filled = [at for at in range(len(columns)) if not rows or any(row[at] for row in rows)]
     for column in (columns[at] for at in filled):
         table.add_column(column, justify="right" if column in right else "left", overflow="fold", no_wrap=column == columns[0])

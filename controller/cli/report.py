@@ -8,11 +8,19 @@ import typer
 from controller.cli import options
 from controller.cli.output import stderr_text, write
 
+Baseline = Annotated[
+    str | None,
+    typer.Option("--baseline", metavar="RUN", help="Compare with this run (default: an earlier one of the suite tagged baseline)."),
+]
 Open = Annotated[bool, typer.Option("--open", help="Show it in the browser.")]
 
 
 def report(
-    run: options.Run = "latest", results: options.Results = options.RESULTS, output: options.Output = None, show: Open = False
+    run: options.Run = "latest",
+    baseline: Baseline = None,
+    results: options.Results = options.RESULTS,
+    output: options.Output = None,
+    show: Open = False,
 ) -> None:
     """Write a run's HTML report again."""
     from controller import history
@@ -24,7 +32,7 @@ def report(
         raise FleetmarkError("--open shows a file, and -o - writes none", next="leave one of them out")
     store = Store.open(results)
     record = history.load(store, run)
-    written = write(page.render(record), output or results / record.id / "report.html")
+    written = write(page.render(record, history.baseline(store, record, baseline)), output or results / record.id / "report.html")
     if written:
         stderr_text("the report is in:")
         typer.echo(written)
