@@ -106,15 +106,26 @@ def thinned(t_s: Values, values: Values, most: int) -> tuple[Values, Values]:
 
 def _foremost(row: Row, launches: Sequence[LaunchRecord]) -> Course | None:
     seen = [course for launch in launches if (course := _course(row, launch)) is not None]
-    return max(seen, key=lambda course: (course.is_throttled, _peak(course), course.window_s), default=None)
+    best = max(seen, key=lambda course: (course.is_throttled, _peak(course), course.window_s), default=None)
+    return best and _with_latency(best)
+
+
+def _with_latency(course: Course) -> Course:
+    points = _latency(course.launch, course.row.workload, course.window_s)
+    missing = (*course.missing, *_missing({"latency": points}))
+    enough = points is not None and len(points[0]) >= FEWEST_READINGS
+    return replace(
+        course, series={**course.series, "latency": Series("latency", *points)} if points and enough else course.series, missing=missing
+    )
 
 
 def _course(row: Row, launch: LaunchRecord) -> Course | None:
+    """All but the latency, which takes longer than the rest together and is needed of one launch only."""
     window_s = _single(launch, "window_s")
     clock, temperature, power = _read(launch, "clock_hz"), _read(launch, "temp_c"), _power(launch)
-    raw = {"temperature": temperature, "clock": clock, "power": power and power[:2], "latency": _latency(launch, row.workload, window_s)}
+    raw = {"temperature": temperature, "clock": clock, "power": power and power[:2]}
     enough = {kind: points for kind, points in raw.items() if points is not None and len(points[0]) >= FEWEST_READINGS}
-    if window_s <= 0 or not enough.keys() - {"latency"}:
+    if window_s <= 0 or not enough:
         return None
     limit_c = min(launch.before.limits_c.values(), default=None) if launch.before else None
     slow = [*_slowed(clock, window_s), *_too_hot(temperature, limit_c)]
@@ -161,10 +172,11 @@ def _latency(launch: LaunchRecord, workload: str, window_s: float) -> tuple[Valu
     latency_s = launch.values.get("latency_s", np.empty(0))
     if workload.split(" ")[0] == _UNTIMED or not len(latency_s) or window_s <= 0:
         return None
+    size = -(-len(latency_s) // (MOST_POINTS // len(KINDS)))  # of a stretch; what is left over at the end is less than one
+    count = len(latency_s) // size
     ends_s = np.cumsum(latency_s)
-    parts = np.array_split(np.arange(len(latency_s)), min(len(latency_s), MOST_POINTS // len(KINDS)))
-    medians = np.array([np.median(latency_s[part]) for part in parts])
-    return np.array([ends_s[part].mean() for part in parts]) * window_s / ends_s[-1], medians
+    middles_s = ends_s[: count * size].reshape(count, size).mean(axis=1) * window_s / ends_s[-1]
+    return middles_s, np.median(latency_s[: count * size].reshape(count, size), axis=1)
 
 
 def _slowed(clock: tuple[Values, Values] | None, window_s: float) -> Iterator[Throttled]:

@@ -163,13 +163,17 @@ def _priced(price: Price) -> Value:
 
 
 def _ranked(name: str, title: str, x: Axis, y: Axis, points: Sequence[Point], gates: Sequence[Gate]) -> Pairing:
-    points = sorted(points, key=lambda point: point.x.value if x.lower else -point.x.value)
+    points = sorted(points, key=lambda point: (_worse(x, point.x), _worse(y, point.y)))
     real = any(_kind(point.row) == "real" for point in points)
-    rivals = [point for point in points if _kind(point.row) == ("real" if real else "emulated") and point.row.status == "valid"]
-    frontier = [one for one in rivals if not any(_dominates(x, y, other, one) for other in rivals)]
-    placed = [replace(point, standing=_outside(point.row)) for point in points if point not in rivals]
+    kind = "real" if real else "emulated"
+    rivals = [point for point in points if _is_rival(point.row, kind)]
+    frontier: list[Point] = []  # in the order of `points` only what came before can dominate one, and it is dominated by nobody else
+    for one in rivals:
+        if not any(_dominates(x, y, other, one) for other in frontier):
+            frontier.append(one)
+    placed = [replace(point, standing=_outside(point.row)) for point in points if not _is_rival(point.row, kind)]
     placed += [_placed(x, y, point, frontier) for point in rivals]
-    placed.sort(key=lambda point: (STANDINGS.index(point.standing), point.x.value if x.lower else -point.x.value))
+    placed.sort(key=lambda point: (STANDINGS.index(point.standing), _worse(x, point.x)))
     ahead = sum(point.standing in STANDINGS[:2] for point in placed)
     numbered = tuple(replace(point, number=at if at <= ahead else 0) for at, point in enumerate(placed, 1))
     devices = {point.row.device for point in points}
@@ -179,6 +183,10 @@ def _ranked(name: str, title: str, x: Axis, y: Axis, points: Sequence[Point], ga
 
 def _kind(row: Row) -> str:
     return "foreign" if row.protocol else "emulated" if row.emulated else "real"
+
+
+def _is_rival(row: Row, kind: str) -> bool:
+    return row.status == "valid" and _kind(row) == kind
 
 
 def _outside(row: Row) -> str:
@@ -204,8 +212,11 @@ def _corner(axis: Axis, value: Value) -> Value:
     return replace(value, value=value.low if axis.lower else value.high)
 
 
+def _worse(axis: Axis, value: Value) -> float:
+    """What is the larger the worse the value is."""
+    return value.value if axis.lower else -value.value
+
+
 def _dominates(x: Axis, y: Axis, one: Point, other: Point) -> bool:
-    gains = [
-        (b.value - a.value) * (1 if axis.lower else -1) for axis, a, b in ((x, one.x, other.x), (y, one.y, other.y))
-    ]  # by how much `one` is better
+    gains = (_worse(x, other.x) - _worse(x, one.x), _worse(y, other.y) - _worse(y, one.y))  # by how much `one` is better
     return min(gains) >= 0 and max(gains) > 0
