@@ -16,7 +16,7 @@ from reports.charts import MOST_CELLS, Chart, charts, runtime
 from reports.charts.base import foremost
 from reports.charts.trend import trend_charts
 from reports.duty_cycle import BATTERY_WH, RATES_PER_H, duty_cycles
-from reports.embedded import compact
+from reports.embedded import compact, compact_spec
 from reports.failures import failures
 from reports.heat import courses
 from reports.labels import cell_names, ordered_cells, sentence_name
@@ -59,7 +59,7 @@ def render(run: RunRecord, baseline: Baseline | None = None) -> str:
             icons=Markup((_TEMPLATES / "icons.svg").read_text("utf-8")),  # noqa: S704  our own file
             data=_embedded(compact(to_json(table, run))),
             live=_embedded(live(run, table)),
-            specs=_embedded({name: chart.spec for name, chart in drawn.items()}) if drawn else "",
+            specs=_embedded({name: compact_spec(chart.spec) for name, chart in drawn.items()}) if drawn else "",
             scripts=[Markup(script) for script in scripts],  # noqa: S704  our own and vl_convert's
         )
     )

@@ -25,6 +25,11 @@ FADED = 0.12
 _TOOLTIP = {"cell": "cell", "label": "metric", "shown": "value", "interval": "95 % interval", "n": "n", "status": "status"}
 _TAG = re.compile(r"<[^>]*>")
 _LONG = re.compile(r"-?\d+\.\d{3,}")
+_EMPTY = re.compile(r'<path class="(?:background|foreground)"[^>]* d="(?:M0,0h0v0h0Z)?"[^>]*/>')
+_NEEDLESS = re.compile(  # for assistive technology, which the page tells in words; for Vega; and SVG's own defaults
+    r' (?:(?:aria-[a-z]+|role|class|pointer-events)="[^"]*"|(?:opacity|stroke-width)="1"|[xy]2="0"|text-anchor="start"'
+    r'|transform="translate\(0,0\)")'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +66,13 @@ def finished(name: str, title: str, drawn: Drawn, *params: Mapping[str, Any]) ->
 
 
 def _small(svg: str) -> str:
-    """The drawing with its font named once and coordinates to a hundredth of a pixel; text between tags stays as it is."""
+    """The drawing without what says nothing, its font named once, coordinates to a hundredth of a pixel; text between tags stays."""
     font = f' font-family="{FONT}"'
-    drawn = _TAG.sub(lambda tag: _LONG.sub(lambda number: f"{float(number[0]):.2f}", tag[0].replace(font, "")), svg)
-    return drawn.replace("<svg", f"<svg{font}", 1)
+
+    def smaller(tag: re.Match[str]) -> str:
+        return _LONG.sub(lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), _NEEDLESS.sub("", tag[0].replace(font, "")))
+
+    return _TAG.sub(smaller, _EMPTY.sub("", svg)).replace("<svg", f"<svg{font}", 1)
 
 
 def foremost(cells: Sequence[Metrics], most: int) -> list[Metrics]:

@@ -53,6 +53,7 @@ if (document.getElementById("charts")) {
 
   (async () => {
     for (const [name, spec] of Object.entries(embedded("charts"))) {
+      for (const [data, kept] of Object.entries(spec.datasets)) if (!Array.isArray(kept)) spec.datasets[data] = unpacked(kept);
       try {
         await draw(name, spec);
         offerAxes(name, spec);

@@ -4,13 +4,16 @@
 const embedded = (id) => JSON.parse(document.getElementById(id).textContent);
 const live = embedded("live");
 
+// The rows that reports/embedded.py has packed.
+function unpacked({ same, columns, textual, texts, rows }) {
+  const told = columns.map((column) => (textual.includes(column) ? (place) => texts[place] : (value) => value));
+  return rows.map((row) => ({ ...same, ...Object.fromEntries(columns.map((column, at) => [column, told[at](row[at])])) }));
+}
+
 // The cells in the table's order: {cell, device, model, ..., name, head, twin, rows: {metric: row}}, rows as in the JSON export.
 const cells = (() => {
-  const { same, columns, textual, texts, rows } = embedded("data");
-  const told = columns.map((column) => (textual.includes(column) ? (place) => texts[place] : (value) => value));
   const found = new Map();
-  for (const values of rows) {
-    const row = { ...same, ...Object.fromEntries(columns.map((column, at) => [column, told[at](values[at])])) };
+  for (const row of unpacked(embedded("data"))) {
     if (!found.has(row.cell)) {
       const { cell, device, model, variant, backend, workload, status, emulated } = row;
       found.set(cell, { cell, device, model, variant, backend, workload, status, emulated, ...live.cells[cell], rows: {} });
