@@ -1,10 +1,12 @@
-"""A comparison of two runs in the terminal and as a JSON document: the same numbers in each."""
+"""A comparison of two runs in the terminal, as Markdown and as a JSON document: the same numbers in each."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from reports import text
 from reports.baseline import Baseline, Line, joined
+from reports.markdown import escaped
 from reports.metrics import METRICS
 from reports.records import RunRecord
 from reports.table import Row
@@ -57,6 +59,36 @@ def folded(baseline: Baseline) -> str:
     """One line for the cells that are not told one by one, and what changed around them."""
     around = baseline.folded_around()
     return f"{baseline.folded_counts()} (--all shows them){f'; changed beside them: {joined(around)}' if around else ''}"
+
+
+def to_markdown(baseline: Baseline, *, whole: bool = False) -> str:
+    """The comparison as GitHub-flavoured Markdown for a pull request; no string of others is markup."""
+    lines = [
+        f"# {escaped(baseline.sentences()[1])}",
+        "",
+        *(escaped(one) + "\n" for one in (baseline.sentences()[0], *baseline.sentences()[2:])),
+    ]
+    shown = baseline.lines if whole else baseline.told
+    if shown:
+        lines += [_markdown_row(["", "cell", "base", "new", "change", "beside it"]), "| --- | --- | ---: | ---: | ---: | --- |"]
+        lines += [_markdown_row(_fields(line)) for line in shown]
+    if baseline.folded and not whole:
+        lines += ["", f"{escaped(folded(baseline))}"]
+    if baseline.advice:
+        lines += ["", escaped(baseline.advice[0]), "```", *map(text.line, baseline.advice[1:]), "```"]
+    return "\n".join(lines) + "\n"
+
+
+def _fields(line: Line) -> list[str]:
+    by, span = line.by
+    beside = [line.change.reason, *map(str, line.change.shifts), joined(line.surroundings)]
+    told = "; ".join(one for one in beside if one)
+    cell = f"{line.cell}, {METRICS[line.change.row.metric].label}"
+    return [f"{line.mark} {line.change.verdict}", cell, line.was, line.now, f"{by} ({span})" if by else "", told]
+
+
+def _markdown_row(fields: Sequence[str]) -> str:
+    return f"| {' | '.join(map(escaped, fields))} |"
 
 
 def document(baseline: Baseline) -> dict[str, object]:

@@ -99,6 +99,19 @@ def test_the_terminal_has_the_numbers_of_the_json(fleetmark: Command, results: P
         assert f"{told['base']} → {told['new']}, {told['change']} ({told['interval']})" in shown
 
 
+def test_markdown_has_the_same_numbers_and_no_markup_of_others(fleetmark: Command, results: Path) -> None:
+    """A row for the suspected cell with its figures; the kernel's brackets are escaped, and the fold and the command are there."""
+    words = ("compare", "baseline", "20260102", "--results", results)
+    told = json.loads(fleetmark(*words, "--json").out)["comparison"]["cells"][0]["shown"]
+    shown = fleetmark(*words, "--to", "markdown").out
+    change = f"{told['change']} ({told['interval']})"
+    (row,) = [line for line in shown.splitlines() if "suspected |" in line]
+    assert row.startswith(f"| △ suspected | int8 on laptop with tflite, p90 latency | {told['base']} | {told['new']} | {change} |")
+    assert "6.6\\[bold\\]x\\[/nothing\\]" in row
+    assert "2 unchanged" in shown
+    assert "--rerun 20260103-120000-0003" in shown
+
+
 def test_it_is_written_where_it_is_asked_for(fleetmark: Command, results: Path, tmp_path: Path) -> None:
     """-o PATH writes what the terminal shows and prints the path; -o - prints it."""
     words = ("compare", "baseline", "20260104", "--results", results)

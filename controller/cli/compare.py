@@ -23,6 +23,13 @@ class FailOn(StrEnum):
     WORSE = "worse"
 
 
+class Form(StrEnum):
+    """How `compare` tells it."""
+
+    TEXT = "text"
+    MARKDOWN = "markdown"
+
+
 VERDICTS = {FailOn.FAILED: "now failed", FailOn.REGRESSION: "regression", FailOn.SUSPECTED: "suspected", FailOn.WORSE: "worse"}
 
 Run = Annotated[str, typer.Argument(metavar="BASE", help="The run to compare with: an id, a unique prefix of one, a tag, or latest.")]
@@ -30,6 +37,7 @@ New = Annotated[str, typer.Argument(metavar="NEW", help="The run that is asked a
 Rerun = Annotated[
     str | None, typer.Option("--rerun", metavar="RUN", help="A second run like NEW: what is slower there too is a regression.")
 ]
+To = Annotated[Form, typer.Option("--to", help="text, or markdown for a pull request; HTML: fleetmark report NEW --baseline BASE.")]
 Out = Annotated[Path | None, typer.Option("--output", "-o", help="Write it there instead of to the terminal; - is stdout.")]
 Fail = Annotated[
     FailOn,
@@ -50,6 +58,7 @@ def compare(
     whole: All = False,
     results: options.Results = options.RESULTS,
     json: options.Json = False,
+    to: To = Form.TEXT,
     output: Out = None,
 ) -> int:
     """Compare a run with an earlier one, worst first.
@@ -68,14 +77,25 @@ def compare(
     found = history.compare(Store.open(results), base, new, rerun)
     if json:
         stdout_json("comparison", compared.document(found))
-    elif output is None:
+    elif output is None and to == Form.TEXT:
         Console(width=terminal_width()).print(compared.drawn(found, whole=whole))
     else:
-        _write(found, whole, output)
+        _write(found, whole, to, output)
     return ExitCode.GATE_FAILED if _is_failing(found, fail_on) else ExitCode.OK
 
 
-def _write(found: "Baseline", whole: bool, output: Path) -> None:
+def _write(found: "Baseline", whole: bool, to: Form, output: Path | None) -> None:
+    from reports import compared
+
+    text = compared.to_markdown(found, whole=whole) if to == Form.MARKDOWN else _text(found, whole)
+    written = write(text, output)
+    if written:
+        stderr_text("the comparison is in:")
+        typer.echo(written)
+
+
+def _text(found: "Baseline", whole: bool) -> str:
+    """What the terminal shows, nothing folded."""
     from io import StringIO
 
     from rich.console import Console
@@ -84,11 +104,7 @@ def _write(found: "Baseline", whole: bool, output: Path) -> None:
 
     text = StringIO()
     Console(file=text, width=MAX_WIDTH, color_system=None).print(compared.drawn(found, whole=whole))
-    lines = (line.rstrip() for line in text.getvalue().splitlines())
-    written = write("\n".join(lines) + "\n", output)
-    if written:
-        stderr_text("the comparison is in:")
-        typer.echo(written)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
 
 
 def _is_failing(found: "Baseline", fail_on: FailOn) -> bool:
