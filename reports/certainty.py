@@ -22,6 +22,7 @@ _PROFILES = {
     "quick": "at least 0.5 s and 100 queries a launch: a first look. Decide with --profile standard.",
     "standard": "at least 3 s and 1,000 queries a launch.",
     "strict": "at least 600 s a launch, with early stopping at confidence 0.99.",
+    "imported": "what other programs told, by rules of their own.",
 }
 
 

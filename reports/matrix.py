@@ -38,12 +38,18 @@ class Line:
     device: str
     backend: str
     emulated: str
+    protocol: str
     squares: tuple[tuple[Square, ...], ...]
 
     @property
     def name(self) -> str:
         """The device, and that it is emulated wherever it is."""
         return f"{self.device} (emulated)" if self.emulated else self.device
+
+    @property
+    def backend_name(self) -> str:
+        """The backend, and that another program measured with it wherever one did."""
+        return f"{self.backend} ({REASON})" if self.protocol else self.backend
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +93,9 @@ def _matrix(squares: Sequence[Square]) -> Matrix:
 
 def _line(squares: Sequence[Square], variants: Sequence[str]) -> Line:
     row = squares[0].row
-    backend = f"{row.backend} ({REASON})" if row.protocol else row.backend
-    return Line(row.device, backend, row.emulated, tuple(tuple(s for s in squares if s.row.variant == name) for name in variants))
+    return Line(
+        row.device, row.backend, row.emulated, row.protocol, tuple(tuple(s for s in squares if s.row.variant == name) for name in variants)
+    )
 
 
 def _square(row: Row, mark: str) -> Square:

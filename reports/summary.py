@@ -74,7 +74,7 @@ def _drawn(matrix: Matrix) -> Table:
     for variant in matrix.variants:
         drawn.add_column(Text(variant), justify="right", overflow="fold")
     for line in matrix.lines:
-        drawn.add_row(Text(line.name), Text(line.backend), *(_shown(squares) for squares in line.squares))
+        drawn.add_row(Text(line.name), Text(line.backend_name), *(_shown(squares) for squares in line.squares))
     return drawn
 
 
