@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.schema import FaultError, TensorSpec
+from compress import model_file, onnx_tensors
 
 if TYPE_CHECKING:
     import onnx
@@ -24,6 +25,10 @@ def parse(content: bytes, name: str) -> "onnx.ModelProto":
         raise _bad(name, f"not a whole ONNX file ({error})") from None
     if not model.graph.output or not model.opset_import:
         raise _bad(name, "not a whole ONNX file (no outputs or no operator set)")
+    try:
+        onnx_tensors.check(model)
+    except ValueError as error:
+        raise _bad(name, f"not a whole ONNX file ({error})") from None
     return model
 
 
@@ -35,9 +40,10 @@ def self_contained(path: Path) -> bytes:
     import onnx
     from onnx.external_data_helper import load_external_data_for_model
 
-    content = path.read_bytes()
+    content = model_file.read(path)
     model = parse(content, path.name)
     try:
+        onnx_tensors.bound_external(model)
         load_external_data_for_model(model, str(path.parent))
         return content if model == parse(content, path.name) else model.SerializeToString(deterministic=True)
     except (onnx.checker.ValidationError, OSError, ValueError) as error:
@@ -48,7 +54,7 @@ def inputs(path: Path) -> list[TensorSpec]:
     """What the model is fed, initializers left out; a dimension without a fixed size is -1."""
     from onnx import helper
 
-    graph = parse(path.read_bytes(), path.name).graph
+    graph = parse(model_file.read(path), path.name).graph
     constants = {tensor.name for tensor in graph.initializer}
     specs: list[TensorSpec] = []
     for value in graph.input:
@@ -69,7 +75,7 @@ def parameters(path: Path) -> int:
     from onnx import TensorProto
 
     floating = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
-    graph = parse(path.read_bytes(), path.name).graph
+    graph = parse(model_file.read(path), path.name).graph
     constants = [attribute.t for node in graph.node if node.op_type == "Constant" for attribute in node.attribute]
     return sum(prod(tensor.dims) for tensor in (*graph.initializer, *constants) if tensor.data_type in floating)
 

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from agent.schema import FaultError, TensorSpec, fingerprint
-from compress import cache, feeds, inspect, onnx_model, provenance
+from compress import cache, feeds, inspect, model_file, onnx_model, provenance
 from compress.records import Arrays, Context, Data, Source
 from compress.techniques import FILES
 
@@ -67,7 +67,12 @@ def reference(model: Original, context: Context) -> Arrays:
     def run(partial: Path) -> None:
         with TemporaryDirectory(dir=partial) as work:
             path = model.write(Path(work) / "original")
-            outputs = context.run_model(path, model.format, model.samples)
+            try:
+                outputs = context.run_model(path, model.format, model.samples)
+            except FaultError as error:
+                fault = error.fault
+                message = fault.message.removeprefix(f"{path.name}: ")
+                raise FaultError(fault.code, f"{model.name}: {message}", fault.next, fault.phase) from None
         names = np.array(list(outputs))
         np.savez(partial / "outputs.npz", names, *outputs.values())
 
@@ -85,7 +90,7 @@ def fed(specs: Sequence[TensorSpec], format: str, data: Data) -> tuple[Arrays, A
 
 def _read(path: Path, format: str, data: Data) -> Original:  # noqa: A002  (the domain's word)
     try:
-        content = onnx_model.self_contained(path) if format == "onnx" else path.read_bytes()
+        content = onnx_model.self_contained(path) if format == "onnx" else model_file.read(path)
         specs = inspect.inputs(path, format)
     except OSError as error:
         raise FaultError("bad_model", f"{path.name}: {error.strerror}", "correct its path in the suite", "load") from None

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.schema import FaultError, TensorSpec
+from compress import model_file
 
 Table = Any
 """An object of ai_edge_litert's generated classes, whose own annotations are wrong: text is bytes, lists are never None."""
@@ -31,7 +32,7 @@ def read(path: Path) -> Table:
     from ai_edge_litert import schema_py_generated
 
     schema: Any = schema_py_generated
-    content = path.read_bytes()
+    content = model_file.read(path)
     try:
         if content[4:8] != b"TFL3":
             raise ValueError("no TFL3 mark")

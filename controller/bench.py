@@ -96,15 +96,24 @@ def lay_out(
             if kind == "tflite" and sources[name].tflite is None and sources[name].onnx is not None:
                 sources[name], datasets[name] = _converted(sources[name], datasets[name], context, say)
             references[name, kind] = _reference(sources[name], kind, datasets[name], context)
-        except FaultError as error:
-            faults[name, kind] = error.fault
-            say(f"{name} {kind}: {told(error.fault)}")
+        except (FaultError, MemoryError) as error:
+            faults[name, kind] = fault = _fault(error, models[name], kind)
+            say(f"{name} {kind}: {told(fault)}")
     return Bench(datasets, sources, references, faults, context, {device.name: device for device in devices})
 
 
 def told(fault: Fault) -> str:
     """A fault in a line."""
     return f"{fault.code}: {fault.message}" + (f"; {fault.next}" if fault.next else "")
+
+
+def _fault(error: FaultError | MemoryError, model: Model, kind: str) -> Fault:
+    """Why a model cannot be had, with the name of its file."""
+    path = model.tflite if kind == "tflite" and model.tflite else model.source
+    if isinstance(error, MemoryError):
+        return Fault("oom", "load", f"{path.name}: there was not enough memory to read it", "use a smaller model, or a machine with more")
+    message = error.fault.message
+    return error.fault if path.name in message else error.fault._replace(message=f"{path.name}: {message}")
 
 
 def _converted(source: Source, data: Dataset, context: Context, say: Callable[[str], None]) -> tuple[Source, Dataset]:

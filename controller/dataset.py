@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import math
 import os
 import tempfile
 import zipfile
@@ -28,6 +29,8 @@ HELD_OUT_PART = 10
 TFLITE_AXES = {4: (0, 2, 3, 1), 3: (0, 2, 1), 5: (0, 2, 3, 4, 1)}
 FORMATS = ("onnx", "openvino", "tensorrt", "tflite", "edgetpu")
 DYNAMIC_SIZE = 1
+MAX_RANDOM_VALUES = 2**27  # 1 GiB while they are drawn, in float64
+MAX_AXES = 64  # of numpy's arrays
 NUMBERS = "fiub"
 """The kinds of dtypes that a model can be fed."""
 
@@ -166,6 +169,9 @@ def _random(specs: list[TensorSpec]) -> dict[str, NDArray[Any]]:
     found: dict[str, NDArray[Any]] = {}
     for spec in specs:
         shape = (RANDOM_SAMPLES, *(size if size > 0 else DYNAMIC_SIZE for size in spec.shape[1:]))
+        if len(shape) > MAX_AXES or math.prod(shape) > MAX_RANDOM_VALUES:
+            message = f"input {spec.name!r} takes {math.prod(shape[1:]):.3g} values on {len(shape)} axes, too many to draw at random"
+            raise FaultError("bad_data", message, "give real ones with eval_ arrays, or correct the model")
         floating = np.issubdtype(np.dtype(spec.dtype), np.floating)
         found[f"eval_{spec.name}"] = generator.standard_normal(shape).astype(spec.dtype) if floating else np.zeros(shape, spec.dtype)
     return found

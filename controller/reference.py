@@ -5,6 +5,7 @@ A process of its own, so that a model that brings its runtime down is a fault an
 
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -32,18 +33,22 @@ STAND_INS = {"tensorrt": "onnxruntime"}
 def run_model(path: Path, format: str, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:  # noqa: A002 - the field's word
     """Give the model's outputs for every sample of `feeds` (by input name, samples on axis 0), stacked, by output name.
 
-    Raises FaultError with the worker's fault, `crash` if it died or had to be killed after ten minutes.
+    Raises FaultError with the worker's fault, `crash` if it died, `timeout` if it had to be killed after ten minutes.
     """
     return run_in(Place(backend_of(format)), path, format, feeds)
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A backend with its options; `site` is a folder of unpacked wheels whose runtime it uses, None for what is installed here."""
+    """A backend with its options; `site` is a folder of unpacked wheels whose runtime it uses, None for what is installed here.
+
+    Whatever runs longer than `timeout_s` is killed.
+    """
 
     backend: str
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     site: Path | None = None
+    timeout_s: float = TIMEOUT_S
 
 
 def run_in(place: Place, path: Path, format: str, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:  # noqa: A002
@@ -56,7 +61,7 @@ def run_in(place: Place, path: Path, format: str, feeds: Mapping[str, NDArray[An
         write_json(cache.launch(LAUNCH, "spec.json"), dump(spec))
         agent = Path(folder, "agent.pyz")
         agent.write_bytes(build_zipapp().content)
-        return _outputs(cache, path, _run(agent, cache, place.site))
+        return _outputs(cache, path, _run(agent, cache, place))
 
 
 def backend_of(format: str) -> str:  # noqa: A002
@@ -89,7 +94,7 @@ def _spec(cache: Cache, place: Place, path: Path, format: str, feeds: Mapping[st
         warmup_min_queries=0,
         warmup_max_s=0.0,
         max_samples=0,
-        deadline_s=TIMEOUT_S,
+        deadline_s=place.timeout_s,
     )
 
 
@@ -100,18 +105,18 @@ def _link(cache: Cache, path: Path) -> ModelFile:
     return ModelFile(path.name, sha256, path.stat().st_size)
 
 
-def _run(agent: Path, cache: Cache, site: Path | None) -> list[Event]:
-    environ = os.environ if site is None else {**os.environ, "PYTHONPATH": str(site)}
+def _run(agent: Path, cache: Cache, place: Place) -> list[Event]:
+    environ = os.environ if place.site is None else {**os.environ, "PYTHONPATH": str(place.site)}
     reading, writing = os.pipe()
     command = [sys.executable, str(agent), "worker", "--cache", cache.root, "--launch", LAUNCH]
     command += ["--events", str(writing), "--spawned", repr(time.monotonic())]
-    log = Path(cache.root, "log")
+    log, began = Path(cache.root, "log"), time.monotonic()
     with (
         log.open("wb") as said,
         subprocess.Popen(command, env=environ, pass_fds=(writing,), stdin=subprocess.DEVNULL, stdout=said, stderr=said) as worker,
     ):
         os.close(writing)
-        alarm = threading.Timer(TIMEOUT_S, worker.kill)
+        alarm = threading.Timer(place.timeout_s, worker.kill)
         alarm.start()
         try:
             with os.fdopen(reading, "rb") as events:
@@ -119,6 +124,10 @@ def _run(agent: Path, cache: Cache, site: Path | None) -> list[Event]:
             status = worker.wait()
         finally:
             alarm.cancel()
+    if status == -signal.SIGKILL and time.monotonic() - began >= place.timeout_s:
+        raise FaultError(
+            "timeout", f"the runtime did not end within {place.timeout_s:g} s on the controller", "try another recipe", "verify"
+        )
     if status != 0:
         last = log.read_bytes()[-LOG_BYTES:].decode("utf-8", "replace").strip().rpartition("\n")[2]
         raise FaultError("crash", f"the runtime died with status {status} on the controller: {last}", "try another recipe", "verify")

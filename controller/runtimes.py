@@ -18,6 +18,7 @@ from controller.provision import Choice
 from controller.reference import Place, run_in
 
 OLD_TFLITE = "tflite-runtime"
+TIMEOUT_S = 120.0  # OpenVINO takes four times as long for each two levels of nested subgraphs
 
 
 def further(format: str) -> tuple[Runtime, ...]:  # noqa: A002 - the field's word
@@ -33,7 +34,7 @@ def _installed(distribution: str, backend: str, remedy: str) -> Runtime:
     if importlib.util.find_spec(distribution) is None:
         fault = Fault("env_missing", "verify", f"{distribution} is not installed here", remedy)
         return Runtime(distribution, "", fault)
-    return Runtime(distribution, _version(distribution), functools.partial(run_in, Place(backend)))
+    return Runtime(distribution, _version(distribution), functools.partial(run_in, Place(backend, timeout_s=TIMEOUT_S)))
 
 
 def _version(distribution: str) -> str:
@@ -64,7 +65,7 @@ def _fetched(kept: Path) -> Runtime:
         site = _unpacked(environments.fetch(chosen, kept / "environments", offline=True), kept / "unpacked")
     except FaultError as error:
         return Runtime(OLD_TFLITE, "", error.fault._replace(next=""))  # which is about a device
-    place = Place("tflite", {"runtime": chosen.runtime}, site)
+    place = Place("tflite", {"runtime": chosen.runtime}, site, TIMEOUT_S)
     return Runtime(OLD_TFLITE, chosen.wheels[0].version, functools.partial(run_in, place))
 
 

@@ -4,6 +4,7 @@
 
 import importlib.util
 import json
+import pickle
 import sys
 import traceback
 from pathlib import Path
@@ -64,8 +65,6 @@ def _run(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
 
 def _module(file: Path, factory: str, weights: Path | None) -> tuple[ModuleType, Any]:
     """The file's code, and what its `factory` makes, with its weights; modules beside the file can be imported by it."""
-    import torch
-
     sys.path.append(str(file.parent))
     try:
         spec = importlib.util.spec_from_file_location(f"fleetmark_source_{file.stem}", file)
@@ -76,12 +75,29 @@ def _module(file: Path, factory: str, weights: Path | None) -> tuple[ModuleType,
         spec.loader.exec_module(code)
         model = getattr(code, factory)()
         if weights is not None:
-            model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+            model.load_state_dict(_weights(weights))
         return code, model.eval()
+    except FaultError:
+        raise
     except Exception as error:
         traceback.print_exc()
         message = f"{file.name}: {factory}() gives no model: {_line(error)}"
         raise FaultError("bad_model", message, "correct `source:` and `weights:` in the suite", "compress") from error
+
+
+def _weights(path: Path) -> Any:
+    """A state_dict, by an unpickler that makes tensors and runs nothing."""
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        traceback.print_exc()
+        # torch's own message tells people to run what is in the file
+        why = "it holds more than tensors" if isinstance(error, pickle.UnpicklingError) else _line(error)
+        raise FaultError(
+            "bad_model", f"{path.name}: not a state_dict ({why})", "torch.save(module.state_dict(), FILE)", "compress"
+        ) from error
 
 
 def _samples(path: Path) -> Samples | None:
