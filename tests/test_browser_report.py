@@ -36,7 +36,7 @@ UNREACHED = """
   .map((one) => one.outerHTML.slice(0, 120))
 """
 PIECES = "h1, h2, h3, caption, dt, summary, figcaption, .note, td, tbody th"
-PRINTED_TEXT = "all => all.filter(one => one.closest('section') && one.getClientRects().length).map(one => one.textContent)"
+PRINTED_TEXT = "all => all.filter(one => one.closest('section') && one.getClientRects().length).map(one => one.innerText)"
 
 
 @pytest.fixture(scope="module")
