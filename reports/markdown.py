@@ -68,7 +68,8 @@ def _gates(gated: Gated) -> Iterator[str]:
 
 def _matrix(matrix: Matrix) -> Iterator[str]:
     rows = [
-        [found.name, found.backend_name, *("; ".join(one.words() for one in squares) for squares in found.squares)] for found in matrix.lines
+        [found.name, found.backend_name, *("; ".join(one.words() for one in squares) for squares in found.squares)]
+        for found in matrix.lines
     ]
     yield from _table(["device", "backend", *matrix.variants], rows)
 
