@@ -1,4 +1,4 @@
-"""Runs of odd shapes in a real Chromium: nothing valid, one sample, one device, one variant, forty devices."""
+"""Runs of odd shapes in a real Chromium: nothing valid, one sample, one device, one variant, forty devices, all that can be measured."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +8,7 @@ from browser import chromium, come_alive, opened, saved
 from factory_runs import FORMATS, NO_ROUTE, SIZES, broken, cell, fleet_run, run_of
 from playwright.sync_api import Browser
 
+from benchmarks import report
 from reports import format as fmt
 from reports.labels import sentence_name
 from reports.page import render
@@ -21,6 +22,7 @@ SHAPES = {
     "one-device": run_of(tuple(cell("pi-a", variant, backend, at) for at, variant in enumerate(SIZES) for backend in FORMATS)),
     "one-variant": run_of(tuple(cell(device, "int8", "tflite", at) for at, device in enumerate(("laptop", "pi-a", "qemu-pi")))),
     "forty-devices": fleet_run(40),
+    "energy-heat-operations": report.run_of(6),
 }
 
 
