@@ -77,7 +77,7 @@ def test_a_model_that_only_says_that_its_batch_is_open_is_unsupported(tmp_path: 
 
 def test_server_tells_the_rate_that_it_found(tmp_path: Path) -> None:
     """A generous bound has a rate, below that of calls back to back; the latencies are those at the rate, the seed is told."""
-    events = Agent(tmp_path).run(workload=Workload("server", {"p99_s": 0.02}), min_duration_s=0.02, min_queries=300)
+    events = Agent(tmp_path).run(workload=Workload("server", {"p99_s": 0.2}), min_duration_s=0.02, min_queries=300)
     measured = told(events)
     assert 0 < measured["server_rate_per_s"] < measured["server_failing_rate_per_s"]
     assert measured["server_trials"] > 3

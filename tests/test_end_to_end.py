@@ -111,8 +111,8 @@ def model(**changes: Any) -> dict[str, Any]:
 
 
 def until(condition: Callable[[], Any], what: str) -> Any:
-    """Give the first true value of `condition`; fail after a minute without one."""
-    end = time.monotonic() + 60
+    """Give the first true value of `condition`; fail after three minutes without one."""
+    end = time.monotonic() + 180
     while time.monotonic() < end:
         if found := condition():
             return found

@@ -504,14 +504,17 @@ def test_a_run_on_a_meter_has_energy_at_the_wall(tmp_path: Path) -> None:
         what = "recipes: [fp32]\ndevices: [all]\nbackends: [onnxruntime]\nprofile: standard\nlaunches: 1\noperations: false\n"
         (tmp_path / "suite.yaml").write_text(f"version: 1\nmodels:\n  net: {{source: model.onnx}}\n{what}")
         environ = {**os.environ, "FLEETMARK_CACHE": str(tmp_path / "cache"), "PLUG": PASSWORD}
-        ended = subprocess.run(
-            [FLEETMARK, "run", "suite.yaml"], cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=170, check=False
-        )
-    assert ended.returncode in (0, 3), ended.stderr  # a busy machine may be unsteady
-    store = Store(tmp_path / "results")
-    record = store.load_run(store.find_run("latest").id)
-    found = {row.metric: row for row in table.rows(record)}
-    gross = found["energy_gross_j"]
+        for _ in range(3):  # a busy machine may be unsteady, and may read too seldom
+            ended = subprocess.run(
+                [FLEETMARK, "run", "suite.yaml"], cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=170, check=False
+            )
+            assert ended.returncode in (0, 3), ended.stderr
+            store = Store(tmp_path / "results")
+            record = store.load_run(store.find_run("latest").id)
+            found = {row.metric: row for row in table.rows(record)}
+            gross = found["energy_gross_j"]
+            if "readings cover" not in gross.message:
+                break
     assert gross.value is not None, gross.message
     assert (gross.boundary, found["energy_net_j"].boundary) == ("wall", "wall")
     assert "wall by shelly; each launch within" in gross.message
