@@ -20,7 +20,8 @@ class Answer:
 
     `best` and `runner_up` are headline rows of cells that keep every gate that means them; None where there is none. `price` is the best's
     where it was chosen by price; the runner-up is then of another device, where there is one. `judgement` is on the runner-up against the
-    best. Of `judged` valid cells, `missing` fail a gate; emulated devices count only where the gates mean no others.
+    best. Of `judged` valid cells, `missing` fail a gate; emulated devices count only where the gates mean no others, then `emulated`.
+    `sentence` is the whole in words, of which `details` are what follows the best cell.
     """
 
     selector: str
@@ -32,6 +33,8 @@ class Answer:
     judgement: Judgement | None
     judged: int
     missing: int
+    emulated: bool
+    details: tuple[str, ...]
     sentence: str
 
 
@@ -46,6 +49,15 @@ class Gated:
     def failures(self) -> list[tuple[Ruling, Judged]]:
         """Every cell that breaks a gate, or lacks the number that it asks for, by gate."""
         return [(ruling, one) for ruling in self.rulings for one in ruling.failing]
+
+    def failed_by(self, cell: str) -> list[str]:
+        """The gates that a cell fails, as they are written."""
+        return [ruling.gate.written for ruling, one in self.failures if one.row.cell == cell]
+
+    def leading(self, model: str, workload: str, *, emulated: bool) -> Answer | None:
+        """The answer that rests on most cells of a model under a workload, on real or on emulated devices; None where no gate means any."""
+        found = [one for one in self.answers if (one.model, one.workload, one.emulated) == (model, workload, emulated)]
+        return max(found, key=lambda one: one.judged, default=None)
 
 
 def gated(run: RunRecord, table: Sequence[Row]) -> Gated:
@@ -92,11 +104,13 @@ def _answer(
     runner_up = next(iter(elsewhere or ranked[1:]), None)
     judgement = judge(runner_up, best, floors) if best and runner_up else None
     missing = len(judged) - len(kept)
-    parts = [_best(best, prices), _unsure(by_cell[best.cell]) if best else "", _runner_up(runner_up, judgement, prices)]
+    parts = [_unsure(by_cell[best.cell]) if best else "", _runner_up(runner_up, judgement, prices)]
     of_what = "valid cells" + (" of real devices" if len(judged) < len(group) else "")
     parts += [f"{missing} of {len(judged)} {of_what} {'fails' if missing == 1 else 'fail'} a gate."] if best and missing else []
-    sentence = f"{line(', '.join(key if several else key[:1]))}: " + " ".join(part for part in parts if part)
-    return Answer(*key, best, runner_up, prices.get(best.device) if best else None, judgement, len(judged), missing, sentence)
+    details = tuple(part for part in parts if part)
+    sentence = f"{line(', '.join(key if several else key[:1]))}: " + " ".join([_best(best, prices), *details])
+    cost = prices.get(best.device) if best else None
+    return Answer(*key, best, runner_up, cost, judgement, len(judged), missing, bool(judged[0].emulated), details, sentence)
 
 
 def _prices(run: RunRecord, heads: Sequence[Row]) -> Mapping[str, Price]:

@@ -15,6 +15,7 @@ from reports.certainty import checks, device_states, footings
 from reports.charts import MOST_CELLS, Chart, charts, runtime
 from reports.charts.base import foremost
 from reports.charts.trend import trend_charts
+from reports.cheapest import Answer, price
 from reports.duty_cycle import BATTERY_WH, RATES_PER_H, duty_cycles
 from reports.embedded import compact, compact_spec
 from reports.failures import failures
@@ -28,7 +29,7 @@ from reports.provenance import artifact_sheets, conditions, device_sheets, setti
 from reports.records import RunRecord
 from reports.sections import facts, leaders, measured, operations
 from reports.table import Row, by_cell, rows, to_json
-from reports.verdict import verdict
+from reports.verdict import Finding, verdict
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _SCRIPTS = ("page.js", "verdict.js", "explore.js", "duty.js", "filters.js", "charts.js")  # one after the other they are one script
@@ -80,6 +81,9 @@ def _content(run: RunRecord, table: list[Row], drawn: Mapping[str, Chart], basel
     def facts_of(cell: str) -> list[Row]:
         return facts(cells[cell])
 
+    def answer_of(finding: Finding) -> Answer | None:
+        return decided.gated.leading(finding.model, finding.workload, emulated=finding.emulated)
+
     return {
         "shown": _shown,
         "interval": _interval,
@@ -88,6 +92,9 @@ def _content(run: RunRecord, table: list[Row], drawn: Mapping[str, Chart], basel
         "sentence_name": sentence_name,
         "headline": headline,
         "leaders": leaders,
+        "answer_of": answer_of,
+        "answers_told": [answer_of(one) for at, one in enumerate(decided.findings) if not (one.emulated and at)],
+        "price": price,
         "run": run,
         "suite": text.line(run.suite),
         "decided": decided,

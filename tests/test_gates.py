@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from factory_runs import CRASH, NO_ROUTE, UNSUPPORTED, broken, cell, mixed_run, run_of
+from test_report import words
 
 from agent.schema import Workload, cell_id
 from controller import gate_file
@@ -16,6 +17,7 @@ from reports.cheapest import Answer, gated
 from reports.comparison import TWIN, UNSENSED
 from reports.gates import OUTCOMES, Judged, Ruling, rulings
 from reports.metrics import METRICS
+from reports.page import render
 from reports.records import CellRecord, DeviceRecord, Gate, Price, RunRecord
 from reports.summary import gate_lines
 from reports.table import Row, rows
@@ -264,6 +266,32 @@ def test_the_verdict_tells_the_budget_first_and_only_where_there_is_one() -> Non
     assert bound.sentences()[0] == bound.gated.answers[0].sentence
     assert plain.sentences() == bound.sentences()[1:]
     assert (plain.gated.rulings, plain.gated.answers) == ((), ())
+
+
+def said_first(run: RunRecord) -> tuple[str, str]:
+    """The text of the page's verdict before what it says of the fastest cell, and from there on."""
+    page = render(run)
+    section = words(page[page.index('<section id="verdict"') :].partition("</section>")[0])
+    head, _, rest = section.partition("Fastest valid cell: ")
+    return head, rest
+
+
+def test_the_page_is_headed_by_what_keeps_the_gates() -> None:
+    """Not by the fastest cell where that breaks one, which comes second and says so; without a cell that keeps them, by that."""
+    quick, slow = cell("laptop", "int8", "tflite", 1, median_s=1e-4), cell("pi-a", "int8", "tflite", 2, median_s=9e-4)
+    gates = (
+        Gate("all", P90, 0.1, None, "latency_p90_ms <= 100", DEVICES),
+        Gate("laptop", "size_bytes", 1.0, None, "size_b <= 1", ("laptop",)),
+    )
+    run = gated_run(quick, slow, gates=gates, prices=DOLLARS)
+    head, rest = said_first(run)
+    assert "Cheapest that keeps every gate int8 on pi-a with tflite" in head
+    assert "35 USD" in head
+    assert "1 of 2 valid cells fails a gate." in head
+    assert rest.startswith("int8 on laptop with tflite")
+    assert "it fails size_b <= 1" in rest
+    nobody, _ = said_first(replace(run, gates=(replace(gates[0], at_most=1e-9),)))
+    assert "No valid cell keeps every gate latency_p90_ms <= 100 (all): held by 0 of 2 cells, 2 broken" in nobody
 
 
 def test_the_terminal_names_some_failing_cells_and_counts_the_rest() -> None:
