@@ -38,6 +38,8 @@ ON_ACCELERATOR = ("accelerator_operation_share", "accelerator_time_share")
 
 QUALITIES = ("map50", "roc_auc", "sequence_accuracy", "score")
 
+TASK_METRICS = ("accuracy", *QUALITIES)
+
 BESIDE_QUALITIES = ("eer", "error_rate")
 
 METRICS = {

@@ -54,6 +54,7 @@ def render(run: RunRecord, baseline: Baseline | None = None) -> str:
             **_content(run, table, drawn, baseline),
             pairings=paired,
             courses=overtime,
+            traces=[course for course in overtime if "power" in course.series],
             charts=drawn,
             policy=_policy(scripts),
             style=Markup((_TEMPLATES / "page.css").read_text("utf-8")),  # noqa: S704  our own file

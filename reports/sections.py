@@ -1,14 +1,25 @@
 """What the page's sections show, taken from the table: leaders of the verdict, and the measured parts with their charts."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.power import METER
 from reports import text
 from reports.charts import Chart
 from reports.foreign import MEAN, REASON
 from reports.labels import device_name, ordered_cells
-from reports.metrics import BESIDE_QUALITIES, COLD_START_PARTS, DRIFTS, ENERGIES, MEMORIES, ON_ACCELERATOR, PERCENTILES, POWERS, QUALITIES
+from reports.metrics import (
+    BESIDE_QUALITIES,
+    COLD_START_PARTS,
+    DRIFTS,
+    ENERGIES,
+    MEMORIES,
+    METRICS,
+    ON_ACCELERATOR,
+    PERCENTILES,
+    POWERS,
+    TASK_METRICS,
+)
 from reports.operations import Profile, Timed, profile_of, share_of
 from reports.records import LaunchRecord, RunRecord
 from reports.table import Row
@@ -17,7 +28,7 @@ from reports.verdict import Finding, Standing
 _LEADERS = 5
 _SLOWEST = 12
 _ASKED = "energy_gross_j"  # the row that every cell with a power sensor has, a refusal where there is no energy
-_FACTS = ("accuracy", *QUALITIES, "size_bytes", "peak_memory_bytes", "cold_start_s", "throughput_per_s")
+_FACTS = (*TASK_METRICS, "size_bytes", "peak_memory_bytes", "cold_start_s", "throughput_per_s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +131,6 @@ def measured(table: Sequence[Row], charts: Mapping[str, Chart], rate_per_s: floa
     memory = _memory(cells)
     start = ("cold_start_s", *COLD_START_PARTS)
     cold = _block("Cold start", "Cold start and its parts", start, charts.get("cold-start"), cells)
-    qualities = tuple(one for one in (*QUALITIES, *BESIDE_QUALITIES) if any(one in cell.rows for cell in cells))
-    right = _block("", "Accuracy and drift", ("accuracy", *qualities, "accuracy_change_pp", *DRIFTS), charts.get("accuracy"), cells)
     parts = (
         _part(
             "latency",
@@ -132,9 +141,31 @@ def measured(table: Sequence[Row], charts: Mapping[str, Chart], rate_per_s: floa
         ),
         _energy(charts, cells, rate_per_s),
         _part("footprint", "Footprint", "What a model costs before its first answer.", (sizes, memory, cold), cells),
-        _part("accuracy", "Accuracy", "On the device, over the same samples, against fp32. Bars are 95 % intervals.", (right,), cells),
+        _part(
+            "accuracy",
+            "Accuracy",
+            "On the device, over the same samples, against fp32. Bars are 95 % intervals.",
+            _accuracies(charts, cells),
+            cells,
+        ),
     )
     return [part for part in parts if part.blocks]
+
+
+def _accuracies(charts: Mapping[str, Chart], cells: Sequence[CellRows]) -> list[Block]:
+    """A block for each metric of a task, and one for the cells of which only the drift is known."""
+    blocks: list[Block] = []
+    rest = cells
+    for metric in TASK_METRICS:
+        having = [cell for cell in rest if cell.n((metric,))]
+        rest = [cell for cell in rest if not cell.n((metric,))]
+        beside = tuple(one for one in BESIDE_QUALITIES if any(one in cell.rows for cell in having))
+        columns = (metric, *beside, "accuracy_change_pp", *DRIFTS)
+        label = METRICS[metric].label
+        blocks.append(_block(label, f"{label} and drift", columns, charts.get(f"accuracy-{metric}"), having))
+    blocks = [block for block in [*blocks, _block("drift", "Drift of cells without labels", DRIFTS, None, rest)] if block.cells]
+    titles = [block.title.capitalize() if block.title.islower() else block.title for block in blocks] if len(blocks) > 1 else [""]
+    return [replace(block, title=title) for block, title in zip(blocks, titles, strict=False)]
 
 
 def _note(rows: Mapping[str, Row]) -> str:

@@ -1,15 +1,19 @@
 """Every chart can be narrowed to chosen cells by the page, draws what the table says, and carries device strings as data only."""
 
+import dataclasses
 import re
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
-from factory_runs import mixed_run
+from factory_runs import cell, mixed_run, run_of
+from numpy.typing import NDArray
 
 from reports.charts import Chart, charts
 from reports.ecdf import MOST_POINTS, ecdf
+from reports.sections import measured
 from reports.table import rows
 
 
@@ -77,3 +81,31 @@ def test_distributions_are_under_the_percentiles() -> None:
     assert sum(line["first"] for line in lines) == 12
     assert "the best 12 of 26 cells, of each device first" in chart.svg
     assert all(len(line["latency"]) == len(line["share"]) <= MOST_POINTS for line in lines)
+
+
+def test_every_task_has_its_own_metric_in_the_accuracy_section() -> None:
+    """A detector's mAP@0.5 is drawn as accuracy is, in a block of its own; a cell without labels has its drift."""
+    labelled, found, plain = (cell("laptop", name, "tflite", at) for at, name in enumerate(("fp32", "fp16", "int8")))
+    map50 = {"map50": 0.75 + np.linspace(-0.01, 0.01, 201)}
+    found = dataclasses.replace(
+        found, launches=tuple(dataclasses.replace(one, values=without(one.values) | map50) for one in found.launches)
+    )
+    drift = {"drift_cosine": np.array([0.99])}
+    plain = dataclasses.replace(
+        plain, launches=tuple(dataclasses.replace(one, values=without(one.values) | drift) for one in plain.launches)
+    )
+    table = rows(run_of((labelled, found, plain)))
+    drawn = charts(table)
+    assert "74.00 %" in drawn["accuracy-map50"].svg
+    assert {datum["id"] for datum in drawn["accuracy-map50"].spec["datasets"]["map50"]} == {found.id}
+    (part,) = [part for part in measured(table, drawn, 1.0) if part.anchor == "accuracy"]
+    assert [(block.title, [one.id for one in block.cells], block.chart is None) for block in part.blocks] == [
+        ("Accuracy", [labelled.id], False),
+        ("mAP@0.5", [found.id], False),
+        ("Drift", [plain.id], True),
+    ]
+
+
+def without(values: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+    """What a launch measured but for the answers to labelled samples, and the drift."""
+    return {name: value for name, value in values.items() if name != "correct" and not name.startswith("drift")}

@@ -4,15 +4,20 @@ import dataclasses
 import re
 
 import numpy as np
-from factory_runs import cell, run_of
+import pytest
+from factory_runs import NO_ROUTE, broken, cell, run_of
 from test_power_launch import measured as measured_launch
 from test_report import words
 
+from reports import charts as charts_module
+from reports import page as page_module
 from reports.charts import charts
 from reports.page import render
 from reports.records import CellRecord, RunRecord
 from reports.sections import measured
 from reports.table import rows
+
+SECTIONS = ("matrix", "pareto", "energy", "heat", "failures", "sure")
 
 
 def powered(record: CellRecord, **sensor: object) -> CellRecord:
@@ -60,6 +65,23 @@ def test_the_page_says_energy_power_at_the_rate_and_refusals() -> None:
     assert "no energy" in section
     assert "the sensor hangs" in section
     assert '<a href="#energy">Energy and power</a>' in page
+
+
+def test_what_a_section_leaves_out_is_said_and_what_must_be_whole_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Power over time is led to; beyond the most cells and pairings the page says where the rest is; matrix and footings have all cells."""
+    monkeypatch.setattr(page_module, "MOST_CELLS", 2)
+    monkeypatch.setattr(charts_module, "_MOST_PAIRINGS", 1)
+    power = mixed_power()
+    failed = [broken("pi-b", variant, "tflite", "unreachable", NO_ROUTE, launched=False) for variant in ("fp32", "fp16", "int8")]
+    run = dataclasses.replace(power, cells=(*power.cells, *failed))
+    page = render(run)
+    sections = {name: page[page.index(f'<section id="{name}"') :].partition("</section>")[0] for name in SECTIONS}
+    assert 'href="#chart-heat-1"' in sections["energy"]
+    assert 'id="chart-heat-1"' in sections["heat"]
+    assert "Of the best 2 cells" in words(sections["energy"])
+    assert "Without a chart: the first 1 pairing" in words(sections["pareto"])
+    for name, some in (("matrix", run.cells), ("sure", power.cells), ("failures", failed)):
+        assert {one.id for one in some} <= set(re.findall(r'data-cell="([^"]*)"', sections[name])), name
 
 
 def test_memory_that_nobody_tells_is_not_observable() -> None:

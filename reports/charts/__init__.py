@@ -18,10 +18,11 @@ from reports.charts.base import Chart, finished, foremost, runtime
 from reports.charts.coldstart import cold_start
 from reports.charts.heat import heat, zoom
 from reports.charts.latency import PERCENTILE, latency
-from reports.charts.pairs import accuracy, energies, footprint
+from reports.charts.pairs import accuracies, energies, footprint
 from reports.charts.pareto import pareto
 from reports.heat import Course
 from reports.labels import cell_names, ordered_cells
+from reports.metrics import METRICS
 from reports.pareto import Pairing
 from reports.records import CellRecord
 from reports.table import Row
@@ -39,8 +40,9 @@ def charts(
 ) -> dict[str, Chart]:
     """The charts for which the table has numbers, by name, of at most MOST_CELLS cells.
 
-    latency, footprint, cold-start, accuracy, energy-BOUNDARY for each boundary, since one axis never shows two of them, and the first of
-    `pairings` and `courses` by their names. With `records` the distributions of latencies are under their percentiles.
+    latency, footprint, cold-start, accuracy-METRIC for each metric of a task and energy-BOUNDARY for each boundary, since one axis never
+    shows two of them, and the first of `pairings` and `courses` by their names. With `records` the distributions of latencies are under
+    their percentiles.
     """
     cells = foremost(ordered_cells(table), MOST_CELLS)
     names = cell_names(table, statuses=True)
@@ -53,7 +55,10 @@ def charts(
         "latency": ("Latency of each cell: p50, p90, p95 and p99 with their 95 % intervals", latency(cells, names, by_id)),
         "footprint": ("Model size and peak memory of each cell", footprint(cells, names)),
         "cold-start": ("Cold start of each cell, stacked by part", cold_start(cells, names)),
-        "accuracy": ("Accuracy of each cell and its change against fp32", accuracy(cells, names)),
+        **{
+            f"accuracy-{one}": (f"{METRICS[one].label} of each cell and its change against fp32", drawn)
+            for one, drawn in accuracies(cells, names).items()
+        },
         **{f"energy-{one}": (f"Energy per inference of each cell, {one}", drawn) for one, drawn in energies(cells, names).items()},
     }
     made = {name: finished(name, title, chart, *_PARAMS.get(name, ())) for name, (title, chart) in drawn.items() if chart is not None}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from reports import format as fmt
 from reports.charts.base import AltairChart, Datum, Drawn, Metrics, column, fading, found, intervals, names_axis, point, tooltip
 from reports.charts.style import PANEL, SERIES, STEP
-from reports.metrics import ENERGIES, METRICS
+from reports.metrics import ENERGIES, METRICS, TASK_METRICS
 
 Draw = Callable[[AltairChart, str], AltairChart]  # onto a base chart and under an axis title
 
@@ -17,9 +17,10 @@ def footprint(cells: Sequence[Metrics], names: Mapping[str, str]) -> Drawn | Non
     return _pair(cells, names, {"size_bytes": _bars, "peak_memory_bytes": _bars})
 
 
-def accuracy(cells: Sequence[Metrics], names: Mapping[str, str]) -> Drawn | None:
-    """Accuracy and its change."""
-    return _pair(cells, names, {"accuracy": _dots, "accuracy_change_pp": _changes})
+def accuracies(cells: Sequence[Metrics], names: Mapping[str, str]) -> dict[str, Drawn | None]:
+    """Each task's metric and its change, of the cells that have it."""
+    having = {metric: [cell for cell in cells if found([cell], metric)] for metric in TASK_METRICS}
+    return {one: _pair(some, names, {one: _dots, "accuracy_change_pp": _changes}) for one, some in having.items() if some}
 
 
 def energies(cells: Sequence[Metrics], names: Mapping[str, str]) -> dict[str, Drawn | None]:
