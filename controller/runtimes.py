@@ -18,7 +18,7 @@ from controller.provision import Choice
 from controller.reference import Place, run_in
 
 OLD_TFLITE = "tflite-runtime"
-TIMEOUT_S = 120.0  # OpenVINO takes four times as long for each two levels of nested subgraphs
+FLOOR = "accuracy_floor"
 
 
 def further(format: str) -> tuple[Runtime, ...]:  # noqa: A002 - the field's word
@@ -32,9 +32,9 @@ def further(format: str) -> tuple[Runtime, ...]:  # noqa: A002 - the field's wor
 
 def _installed(distribution: str, backend: str, remedy: str) -> Runtime:
     if importlib.util.find_spec(distribution) is None:
-        fault = Fault("env_missing", "verify", f"{distribution} is not installed here", remedy)
+        fault = Fault("env_missing", "verify", f"{distribution} is not installed where the artifact was made", remedy)
         return Runtime(distribution, "", fault)
-    return Runtime(distribution, _version(distribution), functools.partial(run_in, Place(backend, timeout_s=TIMEOUT_S)))
+    return Runtime(distribution, _version(distribution), functools.partial(run_in, Place(backend)))
 
 
 def _version(distribution: str) -> str:
@@ -65,7 +65,7 @@ def _fetched(kept: Path) -> Runtime:
         site = _unpacked(environments.fetch(chosen, kept / "environments", offline=True), kept / "unpacked")
     except FaultError as error:
         return Runtime(OLD_TFLITE, "", error.fault._replace(next=""))  # which is about a device
-    place = Place("tflite", {"runtime": chosen.runtime}, site, TIMEOUT_S)
+    place = Place("tflite", {"runtime": chosen.runtime}, site)
     return Runtime(OLD_TFLITE, chosen.wheels[0].version, functools.partial(run_in, place))
 
 
@@ -88,18 +88,24 @@ def refusals(told: Sequence[Mapping[str, Any]]) -> dict[str, Fault]:
     return {f"{one['runtime']} {one['version']}": load(Fault, one["fault"]) for one in told if one["fault"]}
 
 
+def binding(told: Sequence[Mapping[str, Any]], keep_all: bool) -> list[Mapping[str, Any]]:
+    """Give what a manifest tells of runtimes, without losses where what lost too much is kept too."""
+    return [{**one, "fault": None} if keep_all and one["fault"] and one["fault"]["code"] == FLOOR else one for one in told]
+
+
 def check(told: Sequence[Mapping[str, Any]], backend: str, choice: Choice) -> None:
     """Raise FaultError with why a device's environment is not sent it, if it is not.
 
-    An older release of a runtime is not trusted with what a newer one made nothing of.
+    An older release of a runtime is not trusted with what a newer one made nothing of. Without an environment it is the runtime of this
+    machine, the one that refused it.
     """
-    if choice.environment is None:
-        return
-    is_own = choice.environment.name == environments.NUMPY
-    name, version = (backend, "") if is_own else (choice.environment.name, choice.environment.wheels[0].version)
+    environment = choice.environment
+    is_own = environment is None or environment.name == environments.NUMPY
+    name, version = (backend, "") if is_own else (environment.name, environment.wheels[0].version)
     for fault in refusals([one for one in told if one["runtime"] == name and _is_no_newer(version, one["version"])]).values():
         raise FaultError(fault.code, fault.message, fault.next, fault.phase)
 
 
 def _is_no_newer(version: str, other: str) -> bool:
-    return environments.numbers(version) <= environments.numbers(other)
+    """An unknown version may be any."""
+    return not other or environments.numbers(version) <= environments.numbers(other)
