@@ -17,7 +17,7 @@ from reports.energy import Span, Trace, power_over_time
 from reports.energy_figures import launch_spans, launch_trace
 from reports.labels import ordered_cells
 from reports.records import LaunchRecord, RunRecord
-from reports.steadiness import CLOCK_SHARE, target_hz
+from reports.steadiness import CLOCK_SHARE, LOW_FOR, target_hz
 from reports.table import Row
 
 KINDS = ("temperature", "clock", "power", "latency")
@@ -127,7 +127,7 @@ def _course(row: Row, launch: LaunchRecord) -> Course | None:
     enough = {kind: points for kind, points in raw.items() if points is not None and len(points[0]) >= FEWEST_READINGS}
     if window_s <= 0 or not enough:
         return None
-    limit_c = min(launch.before.limits_c.values(), default=None) if launch.before else None
+    limit_c = _limit_c(launch)
     slow = [*_slowed(clock, window_s), *_too_hot(temperature, limit_c)]
     return Course(
         name="",
@@ -135,13 +135,21 @@ def _course(row: Row, launch: LaunchRecord) -> Course | None:
         launch=launch,
         window_s=window_s,
         series={kind: Series(kind, *thinned(*points, MOST_POINTS // len(KINDS))) for kind, points in enough.items()},
-        throttled=tuple(slow),
+        throttled=tuple(sorted(slow, key=lambda span: span.begin_s)),
         limit_c=limit_c,
         idle_w=power[2] if power else None,
         boundary=power[3] if power else "",
         missing=tuple(_missing(raw)),
         notes=tuple(dict.fromkeys(text.line(note) for note in launch.notes)),
     )
+
+
+def _limit_c(launch: LaunchRecord) -> float | None:
+    """The limit of the sensor that was the hottest, whose temperature the readings are; None where it has none."""
+    around = [each for each in (launch.before, launch.after) if each is not None]
+    seen = [(peak_c, name) for each in around for of in (each.temps_c, each.peaks_c) for name, peak_c in of.items()]
+    limits = {name: limit_c for each in around for name, limit_c in each.limits_c.items()}
+    return limits.get(max(seen)[1]) if seen else None
 
 
 def _read(launch: LaunchRecord, name: str) -> tuple[Values, Values] | None:
@@ -180,13 +188,14 @@ def _latency(launch: LaunchRecord, workload: str, window_s: float) -> tuple[Valu
 
 
 def _slowed(clock: tuple[Values, Values] | None, window_s: float) -> Iterator[Throttled]:
-    """Times below 97 % of the clock that the window began with (METHOD.md, rule 5)."""
+    """Times below 97 % of the clock that the window began with, where they are over 1 % of it (METHOD.md, rule 5)."""
     if clock is None:
         return
     t_s, clocks_hz = (values[(clock[0] >= 0) & (clock[0] <= window_s)] for values in clock)
     if len(clocks_hz) >= FEWEST_READINGS:
         target = target_hz(clocks_hz, t_s, window_s)
-        for begin_s, end_s, inside in _stretches(t_s, clocks_hz < CLOCK_SHARE * target, window_s):
+        low = clocks_hz < CLOCK_SHARE * target
+        for begin_s, end_s, inside in _stretches(t_s, low, window_s) if low.mean() > LOW_FOR else ():
             yield Throttled(begin_s, end_s, f"clock down to {_mhz(clocks_hz[inside].min())} of {_mhz(target)}")
 
 

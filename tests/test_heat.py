@@ -78,6 +78,36 @@ def test_a_temperature_at_its_limit_is_throttled_too() -> None:
     assert "its limit is 80.0 °C" in span.evidence
 
 
+def course_of(launch: LaunchRecord) -> Course:
+    """The course of a cell with this launch alone."""
+    run = run_of((with_launches(cell("pi-a", "int8", "tflite", 1), launch),))
+    (course,) = courses(run, rows(run))
+    return course
+
+
+def test_one_slow_reading_of_many_is_not_throttling() -> None:
+    """A valid launch whose clock was low for at most 1 % of the window is not called throttled, one with over 1 % is."""
+    launch = traced(cell("pi-a", "int8", "tflite", 1).launches[0])
+    clocks_hz = launch.values["trace_clock_hz"].copy()
+    for lows, throttled in ((1, False), (2, True)):
+        clocks_hz[50 : 50 + lows] = 1.2e9
+        course = course_of(dataclasses.replace(launch, values={**launch.values, "trace_clock_hz": clocks_hz.copy()}))
+        assert course.is_throttled is throttled
+
+
+def test_the_limit_is_that_of_the_hottest_sensor() -> None:
+    """At 85 °C a processor with a limit of 100 °C is not throttled, though another sensor, at 40 °C, has a limit of 80 °C."""
+    launch = traced(cell("pi-a", "int8", "tflite", 1).launches[0], peak_c=85.0)
+    assert launch.before
+    assert launch.after
+    around = {
+        "before": launch.before._replace(limits_c={"cpu": 100.0, "board": 80.0}),
+        "after": launch.after._replace(peaks_c={"cpu": 85.0, "board": 40.0}),
+    }
+    course = course_of(dataclasses.replace(launch, **around))
+    assert (course.limit_c, course.throttled) == (100.0, ())
+
+
 def test_power_is_on_the_same_axis_with_its_idle_band(found: list[Course]) -> None:
     """5 W within the window that began at 105 s of its clock, 2 W idle before and after; without a sensor it is missing."""
     power = found[1].series["power"]
