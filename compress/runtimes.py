@@ -12,7 +12,7 @@ from compress.verify import Drift, Verification
 FIRST = {"onnx": "onnxruntime", "tflite": "ai-edge-litert", "openvino": "openvino", "tensorrt": "onnxruntime"}
 """The runtime that verifies every artifact of a format, for TensorRT one that stands in for it."""
 
-NOT_RUN = frozenset({"env_missing", "no_device", "oom", "disk_full", "timeout"})
+NOT_RUN = frozenset({"env_missing", "no_device", "oom", "timeout"})
 """Faults that say nothing of the artifact: the runtime could not be tried."""
 
 LATER = "devices compare outputs when they measure"
@@ -46,7 +46,10 @@ def each(
     check: Callable[[Arrays], Verification],
     floor: Callable[[Verification], Fault | None],
 ) -> list[Outcome]:
-    """What the artifact did in each of them, run once on all samples; `check` raises FaultError for outputs that are not the model's."""
+    """What the artifact did in each of them, run once on all samples; `check` raises FaultError for outputs that are not the model's.
+
+    Raises FaultError `disk_full`, which is no runtime's.
+    """
     return [_outcome(one, path, format, samples, check, floor) for one in runtimes]
 
 
@@ -64,6 +67,8 @@ def _outcome(
     try:
         checked = check(runtime.run(path, format, samples))
     except FaultError as error:
+        if error.fault.code == "disk_full":
+            raise
         return _failed(told, error.fault)
     fault = floor(checked)
     return Outcome(runtime.name, runtime.version, checked.drift, checked.accuracy, fault and _naming(told, fault))

@@ -13,7 +13,7 @@ from agent.schema import Artifact, Fault, FaultError, load
 from compress import cache, making, onnx_model, onnx_to_tflite, original, training
 from compress.build import Context, Source, Variant, build
 from compress.recipes import Recipe
-from compress.records import Data, TorchSource
+from compress.records import Data, Runtime, TorchSource
 from compress.tasks import CODE
 from controller import dataset
 from controller.dataset import Dataset
@@ -22,7 +22,6 @@ from controller.inventory import Device
 from controller.laptop import cache_folder
 from controller.outputs import References
 from controller.reference import run_model
-from controller.runtimes import further
 from controller.suite import Model
 
 KEY = re.compile(r"[0-9a-f]{64}\Z")
@@ -61,7 +60,11 @@ class Bench:
         here = [_Job(one, self.sources[one.model], self._context(one)) for one in orders if engine.is_here or _needs_this_machine(one)]
         for job, outcome in (engine if engine.is_here else Local()).run(_build, here) if here else ():
             yield job.order, outcome
-        there = [] if engine.is_here else [_parcel(one, self.sources[one.model]) for one in orders if not _needs_this_machine(one)]
+        there = (
+            []
+            if engine.is_here
+            else [_parcel(one, self.sources[one.model], self.context.further) for one in orders if not _needs_this_machine(one)]
+        )
         for parcel, sent in engine.run(_build_elsewhere, there) if there else ():
             yield parcel.order, sent if isinstance(sent, Fault) else _received(sent, self.context.cache)
 
@@ -165,21 +168,23 @@ def _needs_this_machine(order: Order) -> bool:
 class _Parcel:
     """An order for another machine: the files that its source names, by their place in it.
 
-    `factory` is a torch module's, `beside` the modules of its folder that it imports, by their paths there.
+    `factory` is a torch module's, `beside` the modules of its folder that it imports, by their paths there. `further` are the runtimes of
+    the other machine to verify in.
     """
 
     order: Order
     files: Mapping[str, tuple[str, bytes]]
     factory: str
     beside: Mapping[str, bytes]
+    further: Callable[[str], Sequence[Runtime]]
 
 
-def _parcel(order: Order, source: Source) -> _Parcel:
+def _parcel(order: Order, source: Source, further: Callable[[str], Sequence[Runtime]]) -> _Parcel:
     torch = source.torch
     paths = {"onnx": source.onnx, "tflite": source.tflite, "file": torch and torch.file, "weights": torch and torch.weights}
     files = {place: (path.name, _content(place, path)) for place, path in paths.items() if path is not None}
     beside = {str(path.relative_to(torch.file.parent)): path.read_bytes() for path in training.beside(torch.file)} if torch else {}
-    return _Parcel(order, files, torch.factory if torch else "", beside)
+    return _Parcel(order, files, torch.factory if torch else "", beside, further)
 
 
 def _content(place: str, path: Path) -> bytes:
@@ -208,7 +213,7 @@ def _build_elsewhere(parcel: _Parcel) -> _Built:
             module.write_bytes(content)
         torch = TorchSource(paths["file"], parcel.factory, paths.get("weights")) if parcel.factory else None
         source = Source(parcel.order.model, paths.get("onnx"), paths.get("tflite"), torch)
-        made = _build(_Job(parcel.order, source, Context(cache_folder() / "artifacts", run_model, further=further)))
+        made = _build(_Job(parcel.order, source, Context(cache_folder() / "artifacts", run_model, further=parcel.further)))
         return _Built(made.folder.name, {path.name: path.read_bytes() for path in made.folder.iterdir()})
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from agent import VERSION
 from agent.schema import Cell, Fault, cell_id
 from controller import plan as planning
-from controller import profiles, variants
+from controller import profiles, runtimes, variants
 from controller.errors import FleetmarkError
 from controller.fleet import Fleet, Listener, now
 from controller.inventory import Device, Meter
@@ -115,7 +115,7 @@ def _execute(request: Request, store: Store, listener: Listener, run_id: str, re
     asked = [(cell.model, cell.recipe, cell.format) for cell in request.planned if cell.fault is None]
     keep_all, models, hosts, devices = bool(request.document.get("keep_all")), request.suite.models, request.compile_hosts, request.devices
     prepared = variants.prepare(models, recipes, asked, cache_folder(), listener.say, hosts, keep_all=keep_all, devices=devices)
-    matrix = _matrix(request.planned, prepared)
+    matrix = _matrix(request.planned, prepared, keep_all)
     if resume:
         _check_same(store.load_run(run_id), request, matrix)
     else:
@@ -148,7 +148,7 @@ def _fleet(request: Request, store: Store, listener: Listener, run_id: str, prep
     return Fleet(run_id, store, request.launches, listener, open_session, prepared.references, done, store.open_launches(run_id))
 
 
-def _matrix(planned: Sequence[PlannedCell], prepared: Prepared) -> Matrix:
+def _matrix(planned: Sequence[PlannedCell], prepared: Prepared, keep_all: bool) -> Matrix:
     cells: list[tuple[str, Cell, Fault | None]] = []
     jobs: list[Job] = []
     for item in planned:
@@ -159,7 +159,7 @@ def _matrix(planned: Sequence[PlannedCell], prepared: Prepared) -> Matrix:
         fault = item.fault or prepared.faults.get(key)
         cells.append((cell_id(cell), cell, fault))
         if variant and fault is None:
-            told = variant.manifest["runtimes"]
+            told = runtimes.binding(variant.manifest["runtimes"], keep_all)
             jobs.append(Job(cell_id(cell), cell, variant.artifact, variant.folder, prepared.datasets[item.model], told))
     made = [
         VariantRecord(model, recipe, format_, made.artifact.sha256, sum(file.size_bytes for file in made.artifact.files), made.manifest)

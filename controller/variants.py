@@ -64,6 +64,6 @@ def prepare(
         elif isinstance(outcome, Variant):
             variants[key] = outcome
             say(f"{' '.join(key)}: {sum(file.size_bytes for file in outcome.artifact.files):,} bytes")
-            for runtime, fault in runtimes.refusals(outcome.manifest["runtimes"]).items():
+            for runtime, fault in runtimes.refusals(runtimes.binding(outcome.manifest["runtimes"], keep_all)).items():
                 say(f"{' '.join(key)}: not for {runtime} or older ({fault.code}, manifest.json says why)")
     return Prepared(here.datasets, here.references, variants, faults)

@@ -178,3 +178,31 @@ def test_an_older_release_is_not_trusted_with_what_a_newer_one_refused():
             runtimes.check(told, backend, choice)
     for choice in (environment("tflite-runtime", "2.15.0"), environment("ai-edge-litert", "2.1.0"), Choice("", None)):
         runtimes.check(told, "tflite", choice)
+
+
+def test_the_runtime_of_this_machine_is_not_sent_what_it_refused():
+    """A local device without an environment has the very runtime that refused it; so may one whose version nobody knows."""
+    told = [{"runtime": "openvino", "version": "", "fault": {"code": "crash", "phase": "verify", "message": "it died", "next": ""}}]
+    for choice in (Choice("", None), environment("openvino", "2021.4.2")):
+        with pytest.raises(FaultError, match="it died"):
+            runtimes.check(told, "openvino", choice)
+
+
+def test_who_asks_for_all_gets_what_loses_too_much_in_one_runtime():
+    """--keep-all sends it there in spite of the floor, but never what is not the model any more."""
+    faults = [{"code": code, "phase": "verify", "message": code, "next": ""} for code in ("accuracy_floor", "verification")]
+    told = [{"runtime": "openvino", "version": str(at), "fault": fault} for at, fault in enumerate(faults)]
+    assert list(runtimes.refusals(runtimes.binding(told, keep_all=False))) == ["openvino 0", "openvino 1"]
+    assert list(runtimes.refusals(runtimes.binding(told, keep_all=True))) == ["openvino 1"]
+
+
+def test_a_full_disk_is_no_runtimes_fault(tmp_path):
+    """Nothing is kept of it, so that the artifact is verified there once there is room."""
+
+    def full(*_):
+        raise FaultError("disk_full", "no space left", "free some space", "verify")
+
+    source = Source("small", write_onnx(tmp_path / "m.onnx"), None)
+    with pytest.raises(FaultError, match="no space left"):
+        made(source, random_data(), tmp_path, further=lambda _: (Runtime("other", "1.0", full),))
+    assert [path.suffix for path in (tmp_path / "cache" / "variants").iterdir()] == [".lock"]

@@ -18,7 +18,7 @@ from agent.schema import Artifact, Fault, FaultError, decode, load
 from compress import recipes, training
 from compress.build import Source
 from compress.recipes import Recipe, Step, Target
-from compress.records import TorchSource
+from compress.records import TorchSource, no_further
 from controller import bench, engine
 from controller.bench import Bench
 from controller.dataset import Dataset
@@ -144,6 +144,7 @@ def test_a_build_is_the_same_anywhere(scheduler: str, tmp_path: Path) -> None:
     for recipe, kind in orders:
         ours, theirs = built["local", recipe, kind], built["dask", recipe, kind]
         assert ours.artifact == theirs.artifact
+        assert [one["runtime"] for one in theirs.manifest["runtimes"]] == [one["runtime"] for one in ours.manifest["runtimes"]]
         assert theirs.folder.parent == tmp_path / "dask" / "cache" / "variants"
     assert built["local", "tuned", "onnx"] == built["dask", "tuned", "onnx"]
     assert built["dask", "tuned", "onnx"].code == "unsupported_op"
@@ -170,7 +171,7 @@ def test_a_torch_module_travels_with_what_it_imports(tmp_path: Path, monkeypatch
     order = laid.order("net", recipes.get("int8-weights"), "onnx")
     ((_, here),) = laid.build([order], Local())
     monkeypatch.setenv("FLEETMARK_CACHE", str(tmp_path / "there"))
-    there = bench._build_elsewhere(bench._parcel(order, source))
+    there = bench._build_elsewhere(bench._parcel(order, source, no_further))
     assert load(Artifact, decode(there.files["manifest.json"])["artifact"]) == here.artifact
 
 
