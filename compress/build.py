@@ -43,7 +43,9 @@ def build(source: Source, recipe: Recipe, format: str, data: Data, context: Cont
     """
     with _faults(source, format):
         if format == "edgetpu":
-            return _compiled(build(source, edgetpu.uncompiled(recipe), "tflite", data, context), recipe, context)
+            # a runtime that is installed later is no reason to compile again
+            plain = build(source, edgetpu.uncompiled(recipe), "tflite", data, replace(context, further=no_further))
+            return _compiled(plain, recipe, context)
         pipeline.plan(budget.tried(recipe), making.formats(source), format)
         recipe, found = budget.settled(recipe, _weighed(source, format, data, context))
         job = making.check(source, recipe, format, data, context)

@@ -1,6 +1,6 @@
 """The last step to an Edge TPU artifact: an int8 TFLite model, verified already, goes through edgetpu_compiler and is checked."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,11 @@ def refusal(recipe: Recipe) -> Fault | None:
 
 
 def uncompiled(recipe: Recipe) -> Recipe:
-    """The recipe for the TFLite model to compile: int8 by the Edge TPU's rules; raises FaultError `unsupported_op` as `refusal`."""
+    """The recipe for the TFLite model to compile: int8 by the Edge TPU's rules, with the same floor; raises as `refusal` tells."""
     fault = refusal(recipe)
     if fault:
         raise FaultError(fault.code, fault.message, fault.next, fault.phase)
-    return Recipe(recipe.name, (*recipe.steps[:-1], Step("int8-edgetpu", recipe.steps[-1].params)))
+    return replace(recipe, steps=(*recipe.steps[:-1], Step("int8-edgetpu", recipe.steps[-1].params)))
 
 
 def compile_to(target: Path, model: Path, compiler: Compiler | Fault) -> tuple[dict[str, Any], list[str]]:

@@ -19,7 +19,7 @@ from compress import edgetpu_log, edgetpu_mapping, recipes, tflite_model
 from compress.build import Context, Data, Source, build
 from compress.edgetpu_mapping import predict
 from compress.recipes import Recipe, Step
-from compress.records import NO_COMPILER
+from compress.records import NO_COMPILER, Runtime
 from compress.techniques import Workspace, find
 from compress.techniques.edgetpu_int8 import VERSIONS, lower_versions
 from controller import compile_host, targets, variants
@@ -301,6 +301,28 @@ def test_what_was_compiled_before_is_good_while_there_is_no_compiler(tmp_path, i
     path = write_tflite(tmp_path / "m.tflite")
     first = make(path, tmp_path, install())
     assert make(path, tmp_path, NO_COMPILER) == first
+    installed = replace(context(tmp_path), further=lambda _: (Runtime("tflite-runtime", "2.14.0", run_model),))
+    assert build(Source("small", None, path), recipes.get("int8"), "edgetpu", random_data(), installed) == first
+
+
+def test_the_floor_holds_for_the_model_to_compile(tmp_path, install):
+    """What loses more than its recipe allows before it is compiled is not shipped compiled, and the manifest says why."""
+    path = write_tflite(tmp_path / "m.tflite")
+    feeds = random_data().eval_feeds
+    labels = run_model(path, "tflite", {"image": feeds["image"].transpose(0, 2, 3, 1)})["logits"].argmax(axis=1)
+
+    def worse(path, kind, feeds):
+        outputs = run_model(path, kind, feeds)
+        if path.parent.name != "original":
+            outputs = {name: np.concatenate([np.roll(one[:3], 1, axis=1), one[3:]]) for name, one in outputs.items()}
+        return outputs
+
+    recipe = replace(recipes.get("int8"), floor_pp=5.0)
+    given = replace(context(tmp_path, install()), run_model=worse)
+    made = build(Source("small", None, path), recipe, "edgetpu", replace(random_data(), labels=labels), given)
+    assert made.refusal.code == "accuracy_floor"
+    assert made.manifest["recipe"]["floor_pp"] == 5.0
+    assert made.manifest["edgetpu"]["operations_on_edgetpu"] > 0
 
 
 @pytest.fixture
