@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from ruamel.yaml import YAML
 
 from compress import recipes
@@ -21,6 +21,13 @@ def _step(value: Any) -> Step:
     return recipes.step(value)
 
 
+def _one_target(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    """`steps`, of which one at most has a target; raises ValidationError at each further one."""
+    places = [(at, step.technique, "target") for at, step in enumerate(steps) if step.target is not None]
+    strict.refuse(dict.fromkeys(places[1:], "only one step may have a target: give this one its strength"))
+    return steps
+
+
 class _File(Record):
     """A recipe of fleetmark: ordered steps that make a model smaller or faster. docs/TECHNIQUES.md lists the techniques."""
 
@@ -30,8 +37,8 @@ class _File(Record):
     """What the report calls the variant."""
     about: str = ""
     """What it is for, in a line."""
-    steps: tuple[Annotated[Step, BeforeValidator(_step)], ...]
-    """Technique names, each with its parameters if it has any: `prune: {ratio: 0.5}`."""
+    steps: Annotated[tuple[Annotated[Step, BeforeValidator(_step)], ...], AfterValidator(_one_target)]
+    """Technique names, each with its parameters if it has any: `prune: {ratio: 0.5}`. One may have a target in place of its strength."""
     accuracy_drop_pp: Annotated[float, Field(ge=0, le=100)] | None = None
     """By how many percentage points of the task's metric the result may be worse than the float model; it is not shipped otherwise."""
 

@@ -12,6 +12,8 @@ from compress.budget import Weighed
 from compress.build import build
 from compress.recipes import Recipe, Step, Target
 from compress.records import Samples
+from controller import recipe_file
+from controller.errors import ConfigError
 
 
 @pytest.fixture(autouse=True)
@@ -64,6 +66,17 @@ def test_there_is_one_target() -> None:
     two = Recipe("two", (Step("lowrank", {}, Target("macs", 5)), Step("lowrank", {}, Target("macs", 5))))
     with pytest.raises(FaultError, match="two: more than one step has a target"):
         budget.tried(two)
+
+
+def test_a_file_with_two_targets_is_refused_when_it_is_read(tmp_path: Path) -> None:
+    """With the line and column of each target after the first, before any work."""
+    path = tmp_path / "two.yaml"
+    steps = [f"  - lowrank: {{target: {{macs: {limit}}}}}" for limit in (5, 6)] + ["  - prune:", "      target: {size_bytes: 7}"]
+    path.write_text("\n".join(["version: 1", "name: two", "steps:", *steps, ""]))
+    with pytest.raises(ConfigError) as caught:
+        recipe_file.find(str(path))
+    assert [(one.line, one.column) for one in caught.value.problems] == [(5, 15), (7, 7)]
+    assert all("only one step may have a target" in one.message for one in caught.value.problems)
 
 
 def test_a_file_of_a_size_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
