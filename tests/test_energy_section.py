@@ -2,6 +2,8 @@
 
 import dataclasses
 import re
+from collections.abc import Mapping
+from typing import cast
 
 import numpy as np
 import pytest
@@ -12,8 +14,9 @@ from test_report import words
 from reports import charts as charts_module
 from reports import page as page_module
 from reports.charts import charts
+from reports.live import live
 from reports.page import render
-from reports.records import CellRecord, RunRecord
+from reports.records import CellRecord, LaunchRecord, RunRecord
 from reports.sections import measured
 from reports.table import rows
 
@@ -82,6 +85,26 @@ def test_what_a_section_leaves_out_is_said_and_what_must_be_whole_is(monkeypatch
     assert "Without a chart: the first 1 pairing" in words(sections["pareto"])
     for name, some in (("matrix", run.cells), ("sure", power.cells), ("failures", failed)):
         assert {one.id for one in some} <= set(re.findall(r'data-cell="([^"]*)"', sections[name])), name
+
+
+def test_a_meter_beside_a_sensor_that_gave_nothing_can_be_limited_in_the_page() -> None:
+    """The page's limits are called by the energies' own names, which such a run has in no row."""
+    record = powered(cell("pi-a", "int8", "tflite", 1), rails=[], problem="the sensor hangs")
+    launches: list[LaunchRecord] = []
+    for one in record.launches:
+        metered = measured_launch(one.round, boundary="wall")
+        values = {name: one.values[name] for name in ("power_window_s", "power_idle_before_s", "power_idle_after_s")}
+        readings = {"meter_t_s": metered.values["power_t_s"], "meter_0_uw": metered.values["power_0_uw"]}
+        clock = {"meter_clock_offset_s": np.array([0.0]), "meter_clock_error_s": np.array([0.0])}
+        changed = {**one.values, **values, **readings, **clock}
+        launches.append(dataclasses.replace(one, values=changed, details={**one.details, "meter": metered.details["power"]}))
+    run = run_of((dataclasses.replace(record, launches=tuple(launches)),))
+    table = rows(run)
+    known = {row.metric for row in table if row.value is not None}
+    assert "meter_energy_net_j" in known
+    assert "energy_net_j" not in {row.metric for row in table}
+    told = cast(Mapping[str, object], live(run, table)["metrics"])
+    assert {"energy_net_j", "energy_gross_j", *known} <= set(told)
 
 
 def test_memory_that_nobody_tells_is_not_observable() -> None:
