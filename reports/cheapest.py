@@ -75,7 +75,7 @@ def gated(run: RunRecord, table: Sequence[Row]) -> Gated:
 
 def price(price: Price) -> str:
     """An amount with its currency, cents only where there are any: 60 USD, 59.90 USD."""
-    return f"{price.amount:,.{2 if price.amount % 1 else 0}f} {line(price.currency)}"
+    return f"{price.amount:,.{2 if price.amount % 1 else 0}f} {line(price.currency, 20)}"
 
 
 def _groups(found: Iterable[Ruling], valid: Mapping[str, Row]) -> dict[tuple[str, str, str], dict[str, Row]]:

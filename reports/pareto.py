@@ -1,7 +1,7 @@
 """What the ranked number costs in energy, size, accuracy or price: which cells are on the frontier, tied with it, or dominated by whom.
 
-A cell is dominated where another is better in one of the two and not worse in the other. It is tied where its interval reaches the
-frontier: no cell of the frontier dominates the best corner of its intervals.
+A cell is dominated where another is better in one of the two and not worse in the other. It is tied where that is not resolved for any cell
+of the frontier, by the rules by which the verdict compares cells (METHOD.md, rule 11).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from agent.power import METER
 from reports import format as fmt
 from reports import text
-from reports.comparison import is_twin
+from reports.cheapest import price as shown_price
+from reports.comparison import Floors, is_twin, judge, known_floors
 from reports.labels import ordered_cells
-from reports.metrics import METRICS, QUALITIES, headline
+from reports.metrics import METRICS, TASK_METRICS, headline
 from reports.records import Gate, Price, RunRecord
 from reports.table import Row
 
@@ -23,13 +24,17 @@ _ENERGIES = ("energy_gross_j", f"{METER}_energy_gross_j")
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A number with its interval, the same twice where there is none, in the table's unit; `shown` and `interval` as everywhere."""
+    """A number with its interval, the same twice where there is none, in the table's unit; `shown` and `interval` as everywhere.
+
+    `row` is of the table where launches can be compared by it.
+    """
 
     value: float
     low: float
     high: float
     shown: str
     interval: str
+    row: Row | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +101,8 @@ def pairings(run: RunRecord, table: Sequence[Row]) -> list[Pairing]:
         for (model, workload), cells in groups.items()
         for x, y, points in _with_numbers(run, headline(workload), cells)
     ]
-    return [_ranked(f"pareto-{at}", title, x, y, points, run.gates) for at, (title, x, y, points) in enumerate(made, 1)]
+    judges = _Judge(known_floors(run, table))
+    return [_ranked(f"pareto-{at}", title, x, y, points, run.gates, judges) for at, (title, x, y, points) in enumerate(made, 1)]
 
 
 def _with_numbers(run: RunRecord, metric: str, cells: Sequence[Mapping[str, Row]]) -> Iterator[tuple[Axis, Axis, list[Point]]]:
@@ -118,7 +124,7 @@ def _costs(run: RunRecord, cells: Sequence[Mapping[str, Row]]) -> Iterator[tuple
     if sizes:
         yield _axis("size_bytes"), sizes
     changes = {row.cell: row for row in _valued(cells, "accuracy_change_pp")}
-    for metric in ("accuracy", *QUALITIES):
+    for metric in TASK_METRICS:
         qualities = {row.cell: _quality(row, changes.get(row.cell)) for row in _valued(cells, metric)}
         if qualities:
             yield replace(_axis(metric), of_samples=True), qualities
@@ -144,7 +150,7 @@ def _axis(metric: str) -> Axis:
 def _value(row: Row) -> Value:
     value = row.value or 0.0
     low, high = (value if bound is None else bound for bound in (row.low, row.high))
-    return Value(value, low, high, fmt.value(row.metric, value), fmt.interval(row.metric, value, row.low, row.high))
+    return Value(value, low, high, fmt.value(row.metric, value), fmt.interval(row.metric, value, row.low, row.high), row)
 
 
 def _quality(row: Row, change: Row | None) -> Value:
@@ -158,11 +164,10 @@ def _quality(row: Row, change: Row | None) -> Value:
 
 
 def _priced(price: Price) -> Value:
-    shown = f"{price.amount:,.10g} {text.line(price.currency, 20)}"
-    return Value(price.amount, price.amount, price.amount, shown, "")
+    return Value(price.amount, price.amount, price.amount, shown_price(price), "")
 
 
-def _ranked(name: str, title: str, x: Axis, y: Axis, points: Sequence[Point], gates: Sequence[Gate]) -> Pairing:
+def _ranked(name: str, title: str, x: Axis, y: Axis, points: Sequence[Point], gates: Sequence[Gate], judges: "_Judge") -> Pairing:
     points = sorted(points, key=lambda point: (_worse(x, point.x), _worse(y, point.y)))
     real = any(_kind(point.row) == "real" for point in points)
     kind = "real" if real else "emulated"
@@ -172,7 +177,7 @@ def _ranked(name: str, title: str, x: Axis, y: Axis, points: Sequence[Point], ga
         if not any(_dominates(x, y, other, one) for other in frontier):
             frontier.append(one)
     placed = [replace(point, standing=_outside(point.row)) for point in points if not _is_rival(point.row, kind)]
-    placed += [_placed(x, y, point, frontier) for point in rivals]
+    placed += [_placed(x, y, point, frontier, judges) for point in rivals]
     placed.sort(key=lambda point: (STANDINGS.index(point.standing), _worse(x, point.x)))
     ahead = sum(point.standing in STANDINGS[:2] for point in placed)
     numbered = tuple(replace(point, number=at if at <= ahead else 0) for at, point in enumerate(placed, 1))
@@ -194,22 +199,39 @@ def _outside(row: Row) -> str:
     return _kind(row) if _kind(row) != "real" and row.status == "valid" else "not valid"
 
 
-def _placed(x: Axis, y: Axis, point: Point, frontier: Sequence[Point]) -> Point:
+def _placed(x: Axis, y: Axis, point: Point, frontier: Sequence[Point], judges: "_Judge") -> Point:
     if point in frontier:
         return replace(point, standing="frontier")
-    if not any(_dominates(x, y, other, _best(x, y, point, other)) for other in frontier):
-        return replace(point, standing="tied")
-    return replace(point, standing="dominated", by=next(other.row for other in frontier if _dominates(x, y, other, point)))
+    ahead = next((other for other in frontier if _dominates(x, y, other, point) and _is_resolved(x, y, other, point, judges)), None)
+    return replace(point, standing="dominated", by=ahead.row) if ahead else replace(point, standing="tied")
 
 
-def _best(x: Axis, y: Axis, point: Point, rival: Point) -> Point:
-    """The best corner of its intervals; what is the same for both, whatever it is, is not an advantage over a rival."""
-    same = y.of_samples and (point.row.variant, point.y.value) == (rival.row.variant, rival.y.value)
-    return replace(point, x=_corner(x, point.x), y=point.y if same else _corner(y, point.y))
+def _is_resolved(x: Axis, y: Axis, one: Point, other: Point, judges: "_Judge") -> bool:
+    """Of two points, the first of which dominates the second: whether it does without doubt, wherever the two differ."""
+    same = y.of_samples and one.row.variant == other.row.variant and one.y.value == other.y.value
+    pairs = [(x, one.x, other.x), *([] if same else [(y, one.y, other.y)])]
+    return all(better.value == worse.value or judges.differ(axis, better, worse) for axis, better, worse in pairs)
 
 
-def _corner(axis: Axis, value: Value) -> Value:
-    return replace(value, value=value.low if axis.lower else value.high)
+class _Judge:
+    """Compares values by their launches, each pair once."""
+
+    def __init__(self, floors: Floors) -> None:
+        self._floors = floors
+        self._found: dict[tuple[str, str, str], bool | None] = {}
+
+    def differ(self, axis: Axis, better: Value, worse: Value) -> bool:
+        """Whether that difference is resolved; without launches to compare, whether the worse one's interval ends before the better."""
+        found = self._by_launches(better.row, worse.row) if better.row and worse.row else None
+        end = worse.low if axis.lower else -worse.high
+        return end > _worse(axis, better) if found is None else found
+
+    def _by_launches(self, better: Row, worse: Row) -> bool | None:
+        key = (better.metric, better.cell, worse.cell)
+        if key not in self._found:
+            judged = judge(worse, better, self._floors)
+            self._found[key] = judged.verdict == "slower" if judged.comparison else None
+        return self._found[key]
 
 
 def _worse(axis: Axis, value: Value) -> float:

@@ -15,6 +15,7 @@ from reports.page import render
 from reports.pareto import Pairing, pairings
 from reports.records import CellRecord, Gate, Price, RunRecord
 from reports.table import rows
+from reports.verdict import verdict
 
 
 def found(run: RunRecord) -> dict[str, Pairing]:
@@ -51,6 +52,19 @@ def test_frontier_tied_and_dominated() -> None:
     (dominated,) = pairing.of("dominated")
     assert dominated.by is not None
     assert (dominated.by.device, dominated.by.variant) == ("a", "fp32")
+
+
+def test_what_the_verdict_calls_tied_dominates_nobody() -> None:
+    """Of the same size: 2 % slower is below the floor; 30 % slower than what is 20 % unsure of itself is not resolved; 60 % is."""
+    for fastest, others in (
+        ([1e-3] * 3, {"tied": 1.02e-3, "dominated": 1.04e-3}),
+        ([0.9e-3, 1e-3, 1.1e-3], {"tied": 1.2e-3, "dominated": 1.6e-3}),
+    ):
+        cells = [timed("a", "fp32", fastest, 4000), *(timed("b", name, [median_s] * 3, 4000) for name, median_s in others.items())]
+        run = run_of(tuple(cells))
+        assert standings(found(run)["model size"]) == {"a fp32": "frontier", "b tied": "tied", "b dominated": "dominated"}
+        (ranking,) = verdict(run, rows(run)).findings
+        assert [one.relation for one in ranking.standings] == ["best", "tied", "slower"]
 
 
 def test_a_frontier_has_no_invalid_emulated_or_foreign_cell() -> None:
