@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from controller.cli import run
+
 FLEETMARK = Path(sys.executable).with_name("fleetmark")
 LAPTOP = "version: 1\ndevices:\n  laptop: {kind: local}\n"
 
@@ -85,6 +87,22 @@ def test_an_unknown_recipe_or_selector_names_the_nearest(tmp_path: Path) -> None
     assert "onnxruntime" in fleetmark("run", "model.onnx", "--backend", "onnx", folder=tmp_path, code=2).stderr
     assert "laptop" in fleetmark("run", "model.onnx", "-l", "lapdog", folder=tmp_path, code=2).stderr
     assert not (tmp_path / "results").exists()
+
+
+def test_a_model_is_given_its_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`run MODEL --task` is the suite's `task`; a metric of one's own is found again by --resume in another folder."""
+    (tmp_path / "inventory.yaml").write_text(LAPTOP)
+    (tmp_path / "suite.yaml").write_text("version: 1\nmodels: {net: {source: model.onnx}}\n")
+    (tmp_path / "model.onnx").write_bytes(b"")
+    assert "--task is for a MODEL" in fleetmark("run", "suite.yaml", "--task", "anomaly", folder=tmp_path, code=2).stderr
+    assert "did you mean" in fleetmark("run", "model.onnx", "--task", "anomoly", folder=tmp_path, code=2).stderr
+    monkeypatch.chdir(tmp_path)
+    for given, task in (("anomaly", "anomaly"), ("python:own:score", f"python:{tmp_path / 'own.py'}:score")):
+        asked = run._ask(Path("model.onnx"), None, Path("inventory.yaml"), None, None)
+        request = run._request({**asked, "task": given}, None)
+        assert [model.task for model in request.suite.models.values()] == [task]
+        assert request.document["task"] == task
+        assert run._request(dict(request.document), None).suite == request.suite
 
 
 def test_nothing_selected_has_its_own_code(tmp_path: Path) -> None:

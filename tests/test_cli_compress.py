@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from compress_models import EXAMPLE
 
@@ -87,6 +88,16 @@ def test_mistakes_are_named_with_the_way_out(fleetmark, words, said: str) -> Non
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert not Path("artifacts").exists()
+
+
+def test_the_table_names_the_metric_of_the_task(fleetmark) -> None:
+    """An embedding is scored by ROC-AUC, and the heading says so."""
+    with np.load(EXAMPLE / "data.npz", allow_pickle=False) as arrays:
+        np.savez("few.npz", eval_image=arrays["eval_image"][:40], eval_labels=arrays["eval_labels"][:40])
+    done = fleetmark(EXAMPLE / "model.onnx", "--data", "few.npz", "--task", "embedding", "-o", "out")
+    assert done.returncode == 0, done.stderr
+    assert "ROC-AUC (pp)" in done.stdout
+    assert "accuracy" not in done.stdout
 
 
 def test_what_is_not_ours_stays(fleetmark, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -42,7 +42,7 @@ MaxDrop = Annotated[float | None, typer.Option("--max-drop-pp", min=0, help="Wit
 MaxLatency = Annotated[float | None, typer.Option("--max-latency-ms", min=0, help="With --search: what it may take on every device.")]
 TRIALS = 30
 SHOWN = 3
-COLUMNS = ("model", "recipe", "format", "bytes", "", "weights", "zeros", "MACs", "accuracy (pp)", "SQNR")
+COLUMNS = ("model", "recipe", "format", "bytes", "", "weights", "zeros", "MACs")
 UNITS = (("G", 1e9), ("M", 1e6), ("k", 1e3))
 FIGURES = (
     "size_bytes",
@@ -160,11 +160,9 @@ def _make(suite: "Suite", formats: Mapping[str, Sequence[str]], shop: Workshop, 
         stdout_json("variants", [_document(key, made, output) for key in asked])
     elif found:
         several = len(suite.models) > 1
-        stdout_table(
-            COLUMNS,
-            [[name if several else "", *_row(variant, one, kind)] for (name, one, kind), variant in found.items()],
-            right=COLUMNS[3:],
-        )
+        columns = (*COLUMNS, f"{_metric(found.values())} (pp)", "SQNR")
+        rows = [[name if several else "", *_row(variant, one, kind)] for (name, one, kind), variant in found.items()]
+        stdout_table(columns, rows, right=columns[3:])
     if found:
         stderr_text(f"in {output}")
     return ExitCode.INCOMPLETE if made.faults else ExitCode.OK
@@ -256,6 +254,14 @@ def _row(variant: "Variant", recipe: str, format_: str) -> list[str]:
         "" if accuracy is None else f"{accuracy:.4f} ({100 * (accuracy - reference):+.2f})",
         f"{told['drift']['sqnr_db']:.0f} dB" if accuracy is None else "",
     ]
+
+
+def _metric(variants: "Iterable[Variant]") -> str:
+    """What the models' tasks are scored by, in words; where that is not the same for all, a score."""
+    from reports.metrics import METRICS
+
+    names = {variant.manifest["metric"] for variant in variants} - {None}
+    return METRICS[names.pop()].label if len(names) == 1 else "score"
 
 
 def _short(count: int) -> str:

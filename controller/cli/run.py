@@ -22,6 +22,7 @@ Recipe = Annotated[list[str] | None, typer.Option("--recipe", "-r", help="For a 
 Backend = Annotated[list[str] | None, typer.Option("--backend", "-b", help="For a MODEL: runtimes (default: all that fit).")]
 Data = Annotated[Path | None, typer.Option("--data", help="For a MODEL: its data.npz; without it, random inputs and no accuracy.")]
 Tflite = Annotated[Path | None, typer.Option("--tflite", help="For an .onnx MODEL: the same model as .tflite.")]
+Task = Annotated[str | None, typer.Option("--task", help="For a MODEL: what its outputs mean (default classification with --data).")]
 Profile = Annotated[str | None, typer.Option("--profile", help="quick (3 launches of 0.5 s), standard (5 of 3 s) or strict (5 of 10 min).")]
 Launches = Annotated[int | None, typer.Option("--launches", min=1, max=1000, help="How many launches each cell gets.")]
 Resume = Annotated[str | None, typer.Option("--resume", metavar="RUN", help="Go on with an interrupted run: its id, a prefix, or latest.")]
@@ -34,7 +35,7 @@ Twice = Annotated[
 KeepAll = Annotated[
     bool, typer.Option("--keep-all", help="Measure variants too that did not shrink or lost more than their recipe allows.")
 ]
-OF_A_MODEL = {"recipes": "--recipe", "backends": "--backend", "data": "--data", "tflite": "--tflite"}
+OF_A_MODEL = {"recipes": "--recipe", "backends": "--backend", "data": "--data", "tflite": "--tflite", "task": "--task"}
 Wheelhouse = Annotated[Path | None, typer.Option("--wheelhouse", help="A folder of wheels, for a laptop that is offline.", exists=True)]
 
 
@@ -85,6 +86,7 @@ def run(
     backend: Backend = None,
     data: Data = None,
     tflite: Tflite = None,
+    task: Task = None,
     profile: Profile = None,
     launches: Launches = None,
     twice: Twice = False,
@@ -109,7 +111,7 @@ def run(
     assert target is not None  # noqa: S101 - for the type checker
     asked = _ask(target, select, inventory, profile, launches)
     asked["keep_all"] = keep_all
-    asked |= {"recipes": recipe, "backends": backend, "data": _absolute(data), "tflite": _absolute(tflite), "aa": twice}
+    asked |= {"recipes": recipe, "backends": backend, "data": _absolute(data), "tflite": _absolute(tflite), "task": task, "aa": twice}
     request = _request(asked, wheelhouse)
     return _run(request, Store(results), results, None)
 
@@ -156,6 +158,8 @@ def _request(asked: dict[str, Any], wheelhouse: Path | None) -> "Request":
     if given and not single:
         raise FleetmarkError(f"{given[0]} is for a MODEL, {asked['name']} is a suite", next="write it into the suite")
     suite = _single(target, asked) if single else suites.load(target)
+    if asked.get("task"):
+        asked = {**asked, "task": next(iter(suite.models.values())).task}  # its file as an absolute path, to resume from another folder
     if asked["profile"]:
         suite = dataclasses.replace(suite, profile=asked["profile"])
     known = inventories.load(Path(asked["inventory"]))
@@ -175,7 +179,7 @@ def _single(target: Path, asked: dict[str, Any]) -> "Suite":
     unknown = set(chosen) - {"auto", *known_backends()}
     if unknown:
         raise FleetmarkError(f"no backend is called {min(unknown)!r}", next=f"use {', '.join(known_backends())} or auto")
-    given = {key: asked.get(key) for key in ("data", "tflite")}
+    given = {key: asked.get(key) for key in ("data", "tflite", "task")}
     return single.suite(str(target), given, asked.get("recipes") or ["fp32"], chosen)
 
 
@@ -205,11 +209,12 @@ def _show(record: "RunRecord", results: Path, baseline: "Baseline | None") -> in
 
     from controller.cli.output import stdout_path
     from controller.gates import exit_code
+    from controller.laptop import cache_folder
     from reports import page, summary, table
     from reports.cheapest import gated
 
     rows = table.rows(record)
-    written = write(page.render(record, baseline), results / record.id / "report.html")
+    written = write(page.render(record, baseline, cache_folder()), results / record.id / "report.html")
     Console().print(summary.summary(record, rows))
     if written:
         stdout_path("report", written)
