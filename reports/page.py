@@ -12,8 +12,9 @@ from reports import format as fmt
 from reports import text
 from reports.baseline import Baseline
 from reports.certainty import checks, device_states, footings
-from reports.charts import MOST_CELLS, Chart, charts, runtime
+from reports.charts import MOST_CELLS, Chart, Drawing, charts, runtime
 from reports.charts.base import foremost
+from reports.charts.drawing import Draw
 from reports.charts.trend import trend_charts
 from reports.cheapest import Answer, price
 from reports.duty_cycle import BATTERY_WH, RATES_PER_H, duty_cycles
@@ -35,18 +36,24 @@ _TEMPLATES = Path(__file__).parent / "templates"
 _SCRIPTS = ("page.js", "verdict.js", "explore.js", "duty.js", "filters.js", "charts.js")  # one after the other they are one script
 
 
-def render(run: RunRecord, baseline: Baseline | None = None) -> str:
+def render(run: RunRecord, baseline: Baseline | None = None, kept: Path | None = None) -> str:
     """The report of a run as HTML, with the section on its baseline where one is given; write it as UTF-8.
 
+    `kept`, a folder, spares the next report some of the work.
     Its Content-Security-Policy allows its own scripts by hash and nothing from anywhere else.
     """
+    with Drawing() as drawing:
+        return _render(run, baseline, kept, drawing.draw)
+
+
+def _render(run: RunRecord, baseline: Baseline | None, kept: Path | None, draw: Draw) -> str:
     from markupsafe import Markup
 
     table = rows(run)
     paired = pairings(run, table)
     overtime = courses(run, table)
-    drawn = charts(table, paired, overtime, run.cells) | trend_charts(baseline and baseline.trend, table)
-    scripts = (runtime(), "\n".join((_TEMPLATES / name).read_text("utf-8") for name in _SCRIPTS)) if drawn else ()
+    drawn = charts(table, paired, overtime, run.cells, draw) | trend_charts(baseline and baseline.trend, table, draw)
+    scripts = (runtime(kept), "\n".join((_TEMPLATES / name).read_text("utf-8") for name in _SCRIPTS)) if drawn else ()
     return (
         _environment()
         .get_template("report.html.j2")
@@ -102,6 +109,7 @@ def _content(run: RunRecord, table: list[Row], drawn: Mapping[str, Chart], basel
         "several": len({(one.model, one.workload) for one in decided.findings}) > 1,
         "models": list(dict.fromkeys(row.model for row in table)),
         "names": cell_names(table),
+        "statuses": {row.cell: row.status for row in table},
         "metrics": METRICS,
         "matrices": matrices(table, decided),
         "facts": facts_of,

@@ -25,6 +25,7 @@ def report(
     """Write a run's HTML report again."""
     from controller import history
     from controller.errors import FleetmarkError
+    from controller.laptop import cache_folder
     from controller.store import Store
     from reports import page
 
@@ -32,7 +33,8 @@ def report(
         raise FleetmarkError("--open shows a file, and -o - writes none", next="leave one of them out")
     store = Store.open(results)
     record = history.load(store, run)
-    written = write(page.render(record, history.baseline(store, record, baseline)), output or results / record.id / "report.html")
+    document = page.render(record, history.baseline(store, record, baseline), cache_folder())
+    written = write(document, output or results / record.id / "report.html")
     if written:
         stderr_text("the report is in:")
         typer.echo(written)

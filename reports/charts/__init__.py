@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 from reports.charts.base import Chart, finished, foremost, runtime
 from reports.charts.coldstart import cold_start
+from reports.charts.drawing import Draw, Drawing, here
 from reports.charts.heat import heat, zoom
 from reports.charts.latency import PERCENTILE, latency
 from reports.charts.pairs import accuracies, energies, footprint
@@ -27,16 +28,20 @@ from reports.pareto import Pairing
 from reports.records import CellRecord
 from reports.table import Row
 
-__all__ = ["MOST_CELLS", "Chart", "charts", "runtime"]
+__all__ = ["MOST_CELLS", "Chart", "Drawing", "charts", "runtime"]
 
 MOST_CELLS = 60
 _MOST_PAIRINGS = 12
-_MOST_COURSES = 6
+_MOST_COURSES = 3
 _PARAMS = {"latency": (PERCENTILE,)}
 
 
 def charts(
-    table: Sequence[Row], pairings: Sequence[Pairing] = (), courses: Sequence[Course] = (), records: Sequence[CellRecord] = ()
+    table: Sequence[Row],
+    pairings: Sequence[Pairing] = (),
+    courses: Sequence[Course] = (),
+    records: Sequence[CellRecord] = (),
+    draw: Draw = here,
 ) -> dict[str, Chart]:
     """The charts for which the table has numbers, by name, of at most MOST_CELLS cells.
 
@@ -61,6 +66,8 @@ def charts(
         },
         **{f"energy-{one}": (f"Energy per inference of each cell, {one}", drawn) for one, drawn in energies(cells, names).items()},
     }
-    made = {name: finished(name, title, chart, *_PARAMS.get(name, ())) for name, (title, chart) in drawn.items() if chart is not None}
-    overtime = {one.name: finished(one.name, f"{names[one.row.cell]} over time", heat(one), zoom(one)) for one in courses[:_MOST_COURSES]}
+    made = {name: finished(name, title, chart, draw, *_PARAMS.get(name, ())) for name, (title, chart) in drawn.items() if chart is not None}
+    overtime = {
+        one.name: finished(one.name, f"{names[one.row.cell]} over time", heat(one), draw, zoom(one)) for one in courses[:_MOST_COURSES]
+    }
     return {**made, **overtime}

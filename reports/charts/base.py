@@ -5,11 +5,17 @@
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 from reports import format as fmt
+from reports.charts.drawing import Draw
 from reports.charts.style import FONT, style
 from reports.metrics import METRICS
 from reports.table import Row
@@ -17,10 +23,12 @@ from reports.table import Row
 Metrics = Mapping[str, Row]
 Datum = dict[str, Any]
 AltairChart = Any
-Drawn = tuple[AltairChart, dict[str, list[Datum]]]  # a chart and the data it names
+View = dict[str, Any]  # a chart as Vega-Lite has it, or a part of one
+Drawn = tuple[AltairChart | View, dict[str, list[Datum]]]  # a chart and the data it names
 
 KEPT = "(kept === null || indexof(kept, datum.id) >= 0)"
 FADED = 0.12
+_NAME = 52  # characters of a cell's name beside an axis; a limit in pixels makes drawing take twice as long
 
 _TOOLTIP = {"cell": "cell", "label": "metric", "shown": "value", "interval": "95 % interval", "n": "n", "status": "status"}
 _TAG = re.compile(r"<[^>]*>")
@@ -34,17 +42,44 @@ _NEEDLESS = re.compile(  # for assistive technology, which the page tells in wor
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart: `spec` is Vega-Lite as JSON-ready objects, without any URL, and `svg` the same drawn."""
+    """A chart: `spec` is Vega-Lite as JSON-ready objects, without any URL, and `drawn` the same as SVG, perhaps still being drawn."""
 
     name: str
     title: str
     spec: Mapping[str, Any]
-    svg: str
+    drawn: Future[str]
+
+    @property
+    def svg(self) -> str:
+        """The drawing, when it is done."""
+        return _small(self.drawn.result())
+
+
+def runtime(kept: Path | None = None) -> str:
+    """The JavaScript that makes charts live: Vega, Vega-Lite and vega-embed in one, defining window.vegaEmbed; fit for a script element.
+
+    It takes seconds to put together, so it is kept in the folder `kept`, where there is one, for the next report.
+    """
+    path = kept / f"vega-{version('vl-convert-python')}.js" if kept else None
+    if path and path.is_file():
+        return path.read_text("utf-8")
+    bundle = _bundle()
+    if path:
+        _keep(bundle, path)
+    return bundle
+
+
+def _keep(bundle: str, path: Path) -> None:
+    """Write it whole or not at all; a folder that takes no file costs the next report time, and nothing else."""
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
+            file.write(bundle)
+        Path(file.name).replace(path)
 
 
 @cache
-def runtime() -> str:
-    """The JavaScript that makes charts live: Vega, Vega-Lite and vega-embed in one, defining window.vegaEmbed; fit for a script element."""
+def _bundle() -> str:
     import vl_convert
 
     bundle = vl_convert.javascript_bundle()  # pyright: ignore[reportCallIssue]  its stub asks for a snippet, it does not
@@ -53,16 +88,29 @@ def runtime() -> str:
     return bundle
 
 
-def finished(name: str, title: str, drawn: Drawn, *params: Mapping[str, Any]) -> Chart:
+def finished(name: str, title: str, drawn: Drawn, draw: Draw, *params: Mapping[str, Any]) -> Chart:
     """The chart with its style, its data, the parameter `kept` and what other `params` there are, as specification and as SVG."""
-    import vl_convert
+    import altair as alt
 
     chart, data = drawn
-    styled = chart.configure(**style()).configure_view(stroke=None)
-    spec: dict[str, Any] = {**styled.to_dict(validate=False), "datasets": data}  # drawing it below checks it faster
-    spec["params"] = [{"name": "kept", "value": None}, *params, *spec.get("params", [])]
-    version = str(spec.pop("$schema")).rpartition("/v")[2].rsplit(".", 2)[0]
-    return Chart(name, title, spec, _small(vl_convert.vegalite_to_svg(spec, vl_version=version)))
+    spec = {**view(chart), "config": style(), "datasets": data, "params": [{"name": "kept", "value": None}, *params]}
+    vega_lite = alt.SCHEMA_VERSION.removeprefix("v").rpartition(".")[0]
+    return Chart(name, title, spec, draw(spec, vega_lite))
+
+
+def view(chart: AltairChart | View) -> View:
+    """A chart's own part of a specification; not validated: what draws it does so faster."""
+    if isinstance(chart, dict):
+        return chart
+    inline: dict[str, Any] = {}
+    spec: View = chart.to_dict(validate=False, context={"top_level": False, "datasets": inline})
+    named = spec.get("data", {}).get("name")
+    return {**spec, "data": {"values": inline[named]}} if named in inline else spec
+
+
+def layered(*layers: AltairChart | View, **properties: Any) -> View:
+    """One plot of several layers; altair's own layering copies every part of them a dozen times."""
+    return {"layer": [view(one) for one in layers], **properties}
 
 
 def _small(svg: str) -> str:
@@ -114,7 +162,7 @@ def fading(opacity: float = 1.0) -> Any:
     """The opacity of a cell's mark: this one, and next to nothing where the cell is not kept."""
     import altair as alt
 
-    return alt.condition(KEPT, alt.value(opacity), alt.value(FADED * opacity))
+    return alt.OpacityValue(FADED * opacity, condition={"test": KEPT, "value": opacity})
 
 
 def intervals(base: AltairChart, title: str) -> AltairChart:
@@ -131,7 +179,7 @@ def column(base: AltairChart, width: int) -> AltairChart:
     """The figures, as they are shown everywhere, in a column to the right of the plot."""
     import altair as alt
 
-    return base.mark_text(align="left").encode(x=alt.value(width + 10), text="shown:N", opacity=fading())
+    return base.mark_text(align="left").encode(x=alt.XValue(width + 10), text="shown:N", opacity=fading())
 
 
 def names_axis(points: Sequence[Datum], *, labelled: bool = True) -> Any:
@@ -139,7 +187,8 @@ def names_axis(points: Sequence[Datum], *, labelled: bool = True) -> Any:
     import altair as alt
 
     order = list(dict.fromkeys(each["cell"] for each in points))
-    return alt.Y("cell:N", title=None, scale=alt.Scale(domain=order), axis=alt.Axis(labels=labelled))
+    shortened = f"length(datum.label) > {_NAME} ? slice(datum.label, 0, {_NAME - 1}) + '…' : datum.label"
+    return alt.Y("cell:N", title=None, scale=alt.Scale(domain=order), axis=alt.Axis(labels=labelled, labelExpr=shortened))
 
 
 def tooltip() -> list[Any]:

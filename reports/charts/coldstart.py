@@ -5,7 +5,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from reports import format as fmt
-from reports.charts.base import Datum, Drawn, Metrics, column, fading, found, names_axis, point, tooltip
+from reports.charts.base import Datum, Drawn, Metrics, column, fading, found, layered, names_axis, point, tooltip
 from reports.charts.style import SERIES, STEP, WIDTH
 from reports.metrics import COLD_START_PARTS, METRICS
 
@@ -31,7 +31,7 @@ def cold_start(cells: Sequence[Metrics], names: Mapping[str, str]) -> Drawn | No
     bars = base.mark_bar(stroke="var(--page)", strokeWidth=1.5, height=15).encode(x=x, x2="end:Q", color=colour, tooltip=tooltip())
     inside = base.mark_text(color="var(--on-series)", fontSize=11).encode(x="middle:Q", text="inside:N")
     figures = column(alt.Chart(alt.NamedData("sums")).encode(y=names_axis(sums)), WIDTH)
-    return alt.layer(bars, inside, figures).properties(width=WIDTH, height=alt.Step(STEP)), {"parts": parts, "sums": sums}
+    return layered(bars, inside, figures, width=WIDTH, height={"step": STEP}), {"parts": parts, "sums": sums}
 
 
 def _stacked(cell: Metrics, names: Mapping[str, str], divisor: float, longest: float) -> Iterator[Datum]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from reports import format as fmt
-from reports.charts.base import KEPT, AltairChart, Datum, Drawn, Metrics, fading, foremost
+from reports.charts.base import KEPT, AltairChart, Datum, Drawn, Metrics, fading, foremost, view
 from reports.charts.style import LOG_FROM, SERIES, WIDTH
 from reports.ecdf import ecdf, latencies
 from reports.records import CellRecord
@@ -50,8 +50,8 @@ def beneath(drawn: Drawn, lines: Sequence[Datum]) -> Drawn:
     scale = alt.Scale(**switched, domain=[lowest / divisor, highest / divisor], nice=False)
     few = max(len(line["latency"]) for line in lines) < _FEW
     under = _lines(names, scale, _title(unit, len(names), len(lines)), "step-after" if few else "linear")
-    both = alt.vconcat(above, under, spacing=24).resolve_scale(color="independent", shape="independent", strokeDash="independent")
-    return both, {**data, "ecdf": shown}
+    own = dict.fromkeys(("color", "shape", "strokeDash"), "independent")
+    return {"vconcat": [view(above), view(under)], "spacing": 24, "resolve": {"scale": own}}, {**data, "ecdf": shown}
 
 
 def _lines(names: Sequence[str], scale: Any, title: str, interpolate: Any) -> AltairChart:

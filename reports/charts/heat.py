@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from reports import format as fmt
-from reports.charts.base import Datum, Drawn, fading
+from reports.charts.base import Datum, Drawn, fading, layered
 from reports.charts.style import SERIES
 from reports.heat import KINDS, Course, Series
 
@@ -45,8 +45,8 @@ def heat(course: Course) -> Drawn:
         )
         heading = alt.TitleParams(title, anchor="start", fontSize=12, fontWeight="normal", color="var(--muted)", offset=4)
         layers = _layers(kind, x, title_x, {name for name, some in data.items() if some}, _said(course) if kind == kinds[0] else "")
-        panels.append(alt.layer(*layers, title=heading).properties(width=_WIDTH, height=_HEIGHT))
-    return alt.vconcat(*panels, spacing=8).resolve_scale(x="shared"), data
+        panels.append(layered(*layers, title=heading.to_dict(), width=_WIDTH, height=_HEIGHT))
+    return {"vconcat": panels, "spacing": 8, "resolve": {"scale": {"x": "shared"}}}, data
 
 
 def zoom(course: Course) -> dict[str, Any]:
@@ -71,16 +71,16 @@ def _layers(kind: str, x: Any, title: str | None, present: Collection[str], said
     yield line.mark_line(color=SERIES[0], strokeWidth=1.6, interpolate=step).encode(x=x, y=y, opacity=fading()).properties(name=kind)
     if said:
         words = alt.Chart(alt.Data(values=[{"said": said}])).mark_text(align="right", baseline="bottom", dy=-6, fontSize=11)
-        yield words.encode(x=alt.value(_WIDTH), y=alt.value(0), text="said:N")
+        yield words.encode(x=alt.XValue(_WIDTH), y=alt.YValue(0), text="said:N")
 
 
 def _level_layers(kind: str) -> Iterator[Any]:
     import altair as alt
 
     levels = alt.Chart(alt.NamedData(f"{kind}_levels")).encode(y=alt.Y("low:Q", title=None))
-    yield levels.mark_rect(color=SERIES[2], opacity=0.3).encode(y2="high:Q", x=alt.value(0), x2=alt.value(_WIDTH))
+    yield levels.mark_rect(color=SERIES[2], opacity=0.3).encode(y2="high:Q", x=alt.XValue(0), x2=alt.X2Value(_WIDTH))
     yield levels.mark_rule(color=SERIES[2], strokeDash=[2, 2])
-    yield levels.mark_text(align="right", baseline="bottom", dx=-3, dy=-2, fontSize=11).encode(x=alt.value(_WIDTH), text="label:N")
+    yield levels.mark_text(align="right", baseline="bottom", dx=-3, dy=-2, fontSize=11).encode(x=alt.XValue(_WIDTH), text="label:N")
 
 
 def _unit(course: Course, kind: str) -> tuple[float, str]:

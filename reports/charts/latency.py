@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reports import format as fmt
-from reports.charts.base import FADED, KEPT, Datum, Drawn, Metrics, column, found, intervals, names_axis, point, tooltip
+from reports.charts.base import FADED, KEPT, Datum, Drawn, Metrics, column, found, intervals, layered, names_axis, point, tooltip
 from reports.charts.ecdf import beneath, ecdfs
 from reports.charts.style import LOG_FROM, SERIES, SHAPES, STEP, WIDTH
 from reports.metrics import METRICS, PERCENTILES
@@ -43,7 +43,7 @@ def _percentiles(cells: Sequence[Metrics], names: Mapping[str, str]) -> Drawn | 
     marks = base.encode(x=x, color=colour, shape=shape, tooltip=tooltip())
     figures = column(base.transform_filter(f"datum.metric === (percentile || '{_DEFAULT}')"), WIDTH)
     layers = [reach, intervals(base, title).encode(color=colour, opacity=_opacity(0.35)), figures, *_marks(marks, points)]
-    return alt.layer(*layers).properties(width=WIDTH, height=alt.Step(STEP)), {"points": points}
+    return layered(*layers, width=WIDTH, height={"step": STEP}), {"points": points}
 
 
 def _scale(values: Sequence[float]) -> tuple[dict[str, Any], float, str]:
@@ -77,4 +77,5 @@ def _opacity(opacity: float = 1.0) -> Any:
     import altair as alt
 
     other = "percentile !== null && isValid(datum.metric) && datum.metric !== percentile"
-    return alt.when(f"!{KEPT}").then(alt.value(FADED * opacity)).when(other).then(alt.value(0.3 * opacity)).otherwise(alt.value(opacity))
+    faded = [{"test": f"!{KEPT}", "value": FADED * opacity}, {"test": other, "value": 0.3 * opacity}]
+    return alt.OpacityValue(opacity, condition=faded)

@@ -8,7 +8,7 @@ from typing import Any
 
 from reports import format as fmt
 from reports import text
-from reports.charts.base import Datum, Drawn, fading
+from reports.charts.base import Datum, Drawn, fading, layered
 from reports.charts.style import LOG_FROM, SERIES
 from reports.pareto import STANDINGS, Axis, Pairing, Point, Value
 
@@ -55,7 +55,7 @@ def pareto(pairing: Pairing, names: Mapping[str, str]) -> Drawn:
         numbers.encode(x=across, y=up, text="number:Q"),
         *_limit_layers(data["limits"], x, y),
     ]
-    return alt.layer(*layers).properties(width=_WIDTH, height=_HEIGHT), data
+    return layered(*layers, width=_WIDTH, height=_HEIGHT), data
 
 
 def _scale(name: str, axis: Axis, values: Sequence[Value]) -> _Scale:
@@ -144,7 +144,7 @@ def _limit_layers(limits: Sequence[Datum], x: _Scale, y: _Scale) -> Iterator[Any
             base = alt.Chart(alt.NamedData("limits")).transform_filter(f"datum.axis === '{scale.name}'").encode(along)
             yield base.mark_rule(color="var(--ink)", strokeDash=[5, 3], strokeWidth=1.2)
             label = base.mark_text(fontSize=11, align="right", baseline="bottom", dx=-4, dy=-3).encode(text="label:N")
-            yield label.encode(y=alt.value(0)) if scale.name == "x" else label.encode(x=alt.value(_WIDTH))
+            yield label.encode(y=alt.YValue(0)) if scale.name == "x" else label.encode(x=alt.XValue(_WIDTH))
 
 
 def _tooltip(pairing: Pairing) -> list[Any]:

@@ -20,8 +20,9 @@ def style() -> dict[str, Any]:
         "background": "transparent",
         "font": FONT,
         "padding": {"left": 5, "right": 20, "top": 5, "bottom": 5},
-        "axis": {**text, "gridColor": line, "domainColor": line, "tickColor": line, "labelLimit": 310},
+        "axis": {**text, "gridColor": line, "domainColor": line, "tickColor": line, "labelLimit": 0},
         "axisY": {"domain": False, "ticks": False, "grid": False, "labelPadding": 8},
         "legend": {**text, "orient": "top", "symbolSize": 90, "symbolStrokeWidth": 2, "symbolOpacity": 1, "columnPadding": 18},
         "text": {"color": ink, "fontSize": 12},
+        "view": {"stroke": None},
     }

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from reports.charts.base import Chart, Datum, column, fading, finished, point, tooltip
+from reports.charts.drawing import Draw, here
 from reports.charts.style import SERIES
 from reports.labels import cell_names
 from reports.table import Row
@@ -15,16 +16,15 @@ _WIDTH = 560
 _HEIGHT = 26
 
 
-def trend_charts(trend: Trend | None, table: Sequence[Row]) -> dict[str, Chart]:
+def trend_charts(trend: Trend | None, table: Sequence[Row], draw: Draw = here) -> dict[str, Chart]:
     """`trend`: a line for each charted course with two valid values; none where there is no such course. `table` is the last run's."""
     names = cell_names(table, statuses=True)
     lines = [list(_points(course, trend, names[course.row.cell])) for course in trend.charted] if trend else []
     points = [each for line in lines if len(line) > 1 for each in line]
     if trend is None or not points:
         return {}
-    return {
-        "trend": finished("trend", "Headline of each cell over the runs, as times its first", (_drawn(points, trend), {"points": points}))
-    }
+    drawn = (_drawn(points, trend), {"points": points})
+    return {"trend": finished("trend", "Headline of each cell over the runs, as times its first", drawn, draw)}
 
 
 def _points(course: Course, trend: Trend, name: str) -> Iterator[Datum]:
