@@ -30,13 +30,17 @@ class Duty:
         return 24 * (self.idle_w + self.net_j * rate_per_h / _SECONDS_PER_H)
 
     def told(self, rate_per_h: float, battery_wh: float = BATTERY_WH) -> tuple[str, str]:
-        """(the energy of a day, how long a battery lasts, in hours below two days), or that it cannot keep the rate and which it can."""
+        """(the energy of a day, how long a battery lasts, in hours below two days), or that it cannot keep the rate and which it can.
+
+        Not known where the inferences are said to take so much less than idling that nothing is left.
+        """
         daily_wh = self.daily_wh(rate_per_h)
         if daily_wh is None:
             return "cannot keep it", f"at most {fmt.ratio(self.most_per_h or 0.0)}/h"
-        days = battery_wh / daily_wh if daily_wh > 0 else 0.0
-        lasts = f"{fmt.ratio(days)} days" if days >= 2 else f"{fmt.ratio(24 * days)} h"
-        return f"{fmt.ratio(1000 * daily_wh)} mWh", lasts if days else "-"
+        if daily_wh <= 0:
+            return "not known", "-"
+        days = battery_wh / daily_wh
+        return f"{fmt.ratio(1000 * daily_wh)} mWh", f"{fmt.ratio(days)} days" if days >= 2 else f"{fmt.ratio(24 * days)} h"
 
 
 @dataclass(frozen=True, slots=True)

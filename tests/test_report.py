@@ -164,6 +164,16 @@ def test_no_cell_is_left_out_and_failures_say_what_to_do(page: str) -> None:
         assert part in shown
 
 
+def test_a_cell_that_is_not_valid_is_called_so_beside_its_numbers(page: str) -> None:
+    """The unsteady cell's numbers stand in the tables of latency, footprint and accuracy, each time with its status."""
+    (unsteady,) = [record.id for record in mixed_run().cells if record.status == "unsteady"]
+    for name in ("latency", "footprint", "accuracy"):
+        section = re.findall(rf'<section id="{name}">.*?</section>', page, re.DOTALL)[0]
+        lines = re.findall(rf'<tr data-cell="{unsteady}">.*?</tr>', section, re.DOTALL)
+        assert lines
+        assert all("<small>unsteady</small>" in line for line in lines)
+
+
 def test_emulated_numbers_are_labelled_in_matrix_charts_and_tables(page: str) -> None:
     """The emulated device never appears in a name without saying that it is."""
     assert "emulated: qemu-aarch64" in page

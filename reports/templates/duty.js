@@ -6,9 +6,9 @@ const duty = {
   told({ idle_w, net_j, most_per_h }, ratePerHour, batteryWh) {
     if (most_per_h !== null && ratePerHour > most_per_h) return ["cannot keep it", `at most ${verdict.ratio(most_per_h)}/h`];
     const dailyWh = 24 * (idle_w + (net_j * ratePerHour) / 3600);
-    const days = dailyWh > 0 ? batteryWh / dailyWh : 0;
-    const lasts = days >= 2 ? `${verdict.ratio(days)} days` : `${verdict.ratio(24 * days)} h`;
-    return [`${verdict.ratio(1000 * dailyWh)} mWh`, days ? lasts : "-"];
+    if (dailyWh <= 0) return ["not known", "-"];
+    const days = batteryWh / dailyWh;
+    return [`${verdict.ratio(1000 * dailyWh)} mWh`, days >= 2 ? `${verdict.ratio(days)} days` : `${verdict.ratio(24 * days)} h`];
   },
 };
 
@@ -22,12 +22,16 @@ if (document.getElementById("duty")) {
   };
   const rate = ask("duty-rate", "inferences an hour", 60);
   const battery = ask("duty-battery", "battery (Wh)", live.battery_wh);
+  const named = (id) => {
+    const { name, status } = cells.find((one) => one.cell === id);
+    return [name, ...(status === "valid" ? [] : [make("small", {}, status)])];
+  };
   const lines = [];
   for (const { boundary, cells: duties } of live.duty_cycles) {
     const body = make("tbody", {});
     for (const one of duties) {
       const [daily, lasts] = [make("td", { class: "n" }), make("td", { class: "n" })];
-      body.append(make("tr", { "data-cell": one.cell }, make("th", { scope: "row" }, live.cells[one.cell].name), daily, lasts));
+      body.append(make("tr", { "data-cell": one.cell }, make("th", { scope: "row" }, ...named(one.cell)), daily, lasts));
       lines.push({ one, daily, lasts });
     }
     const heads = ["cell", "energy of a day", "battery lasts"].map((text, at) => make("th", at ? { scope: "col", class: "n" } : { scope: "col" }, text));
