@@ -104,7 +104,19 @@ def compare(store: Store, base: str, new: str, rerun: str | None = None) -> Base
     """Give the comparison of two named runs, and how to confirm what it suspects; raises FleetmarkError where a name is of no run."""
     newer = load(store, new)
     older = _other(load(store, base), newer)
-    return against(older, newer, load(store, rerun) if rerun else None, advice=() if rerun else _advice(store, older, newer))
+    if rerun is None:
+        return against(older, newer, advice=_advice(store, older, newer))
+    return against(older, newer, _of_its_own(load(store, rerun), older, newer))
+
+
+def _of_its_own(rerun: RunRecord, base: RunRecord, new: RunRecord) -> RunRecord:
+    """The rerun, if it is one: a run confirms nothing of itself."""
+    if rerun.id in (base.id, new.id):
+        raise FleetmarkError(
+            f"the rerun {rerun.id} is the {'base' if rerun.id == base.id else 'new run'} itself: it confirms nothing",
+            next=f"fleetmark run {shlex.quote(new.suite)} measures again; then --rerun latest",
+        )
+    return rerun
 
 
 def _advice(store: Store, base: RunRecord, new: RunRecord) -> Sequence[str]:

@@ -207,7 +207,7 @@ class Store:
         """Give the run that an id, a unique prefix of one, a tag or `latest` names."""
         known = self.list_runs()
         found = known[:1] if name == "latest" else [run for run in known if name in (run.id, run.tag)]
-        found = found or [run for run in known if run.id.startswith(name)]
+        found = found or [run for run in known if name and run.id.startswith(name)]
         if len(found) == 1:
             return found[0]
         if found:

@@ -24,7 +24,8 @@ VERDICTS = (
 )
 FOLDED = ("still failed", "unchanged")
 """Verdicts of which a comparison only tells how many cells have them."""
-WITHOUT_NUMBER = ("failed", "unsupported", "unreachable", "skipped", "cancelled")
+WENT_WRONG = ("failed", "unreachable")
+WITHOUT_NUMBER = (*WENT_WRONG, "unsupported", "skipped", "cancelled")
 
 Name = tuple[str, ...]
 
@@ -110,7 +111,8 @@ def _change(base: Row, new: Row, judged: Judgement, p: float | None, again: Mapp
 def _broken(base: Row, new: Row) -> str:
     if new.status not in WITHOUT_NUMBER:
         return "now valid" if new.status == "valid" else "not comparable"
-    return "still failed" if base.status in WITHOUT_NUMBER else "now failed"
+    went_wrong = new.status in WENT_WRONG and base.status not in WENT_WRONG
+    return "now failed" if went_wrong or base.status not in WITHOUT_NUMBER else "still failed"
 
 
 def _lone(base: Row | None, new: Row | None, verdict: str) -> Change:

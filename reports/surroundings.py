@@ -26,7 +26,7 @@ _OF_THE_DEVICE = {
     "agent": "agent",
 }
 _OF_AN_ACCELERATOR = ("driver", "jetpack")
-_OF_THE_RUN = {"profile": "profile", "launches_planned": "launches a cell", "fleetmark": "fleetmark"}
+_OF_THE_RUN = {"suite": "suite", "profile": "profile", "launches_planned": "launches a cell", "fleetmark": "fleetmark"}
 
 Facts = Mapping[str, str]
 

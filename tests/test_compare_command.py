@@ -130,6 +130,19 @@ def test_names_of_no_run_and_one_run_twice_are_told(fleetmark: Command, results:
     assert "is both runs" in fleetmark("compare", "baseline", "20260101", "--results", results, code=2).err
 
 
+@pytest.mark.parametrize(("rerun", "said"), [("20260102", "the new run itself"), ("baseline", "the base itself")])
+def test_a_run_is_no_rerun_of_itself(rerun: str, said: str, fleetmark: Command, results: Path) -> None:
+    """What is suspected would be confirmed by the very same numbers: it is a usage error."""
+    assert said in fleetmark("compare", "baseline", "20260102", "--rerun", rerun, "--results", results, code=2).err
+
+
+def test_runs_of_different_suites_are_said_to_be(fleetmark: Command, tmp_path: Path) -> None:
+    """Cells of the same name are compared, and what the suites are stands above them."""
+    keep(tmp_path, 1, cells(0))
+    keep(tmp_path, 2, cells(100), suite="other.yaml")
+    assert "The runs differ in: suite suite.yaml → other.yaml." in fleetmark("compare", "20260101", "--results", tmp_path).out
+
+
 def test_the_report_has_the_tagged_baseline_by_itself(fleetmark: Command, results: Path, tmp_path: Path) -> None:
     """The earlier run of the suite tagged baseline is compared with, another one where it is named."""
     path = tmp_path / "report.html"

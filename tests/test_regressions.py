@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from factory_runs import CRASH, FORMATS, SIZES, UNSUPPORTED, broken, cell, run_of
 
+from agent.schema import Workload
 from reports.baseline import Baseline, against
 from reports.records import CellRecord, RunRecord
 
@@ -91,6 +92,37 @@ def test_a_cell_that_fails_now_is_the_worst_of_all() -> None:
     assert [line.change.verdict for line in found.told] == ["now failed", "suspected"]
     again = against(found.new, found.base)
     assert verdicts(again)["int8 on laptop with tflite"] == "now valid"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "verdict"),
+    [
+        ("cancelled", "failed", "now failed"),
+        ("unsupported", "failed", "now failed"),
+        ("skipped", "unreachable", "now failed"),
+        ("unreachable", "failed", "still failed"),
+        ("failed", "unsupported", "still failed"),
+        ("cancelled", "skipped", "still failed"),
+    ],
+)
+def test_of_cells_without_numbers_one_that_went_wrong_only_now_is_told(before: str, after: str, verdict: str) -> None:
+    """A cell that was never measured in the base and fails or is not reached now is news, not folded among those that failed before."""
+    was, now = (run_of((broken("laptop", "int8", "tflite", status, CRASH, launched=False),)) for status in (before, after))
+    assert list(verdicts(against(was, dataclasses.replace(now, id="new"))).values()) == [verdict]
+
+
+def test_more_throughput_is_an_improvement_and_less_is_suspected() -> None:
+    """Of a metric that is better when higher; the change that is told is that of the metric, not of its inverse."""
+    before = offline(cell("laptop", "int8", "tflite", 1))
+    for factor, verdict, sign in ((1.5, "suspected", "-"), (0.5, "improvement", "+")):
+        slower = valued(before, window_s=lambda values, factor=factor: factor * values)
+        found = against(run_of((before,)), dataclasses.replace(run_of((slower,)), id="new"))
+        (line,) = found.lines
+        assert (line.change.row.metric, line.change.verdict, line.by[0][0]) == ("throughput_per_s", verdict, sign)
+
+
+def offline(record: CellRecord) -> CellRecord:
+    return dataclasses.replace(record, cell=record.cell._replace(workload=Workload("offline", {"batch": 8})))
 
 
 def test_cells_of_one_run_only_are_told() -> None:

@@ -161,12 +161,13 @@ def test_a_run_is_named_by_id_prefix_and_latest(tmp_path: Path) -> None:
     store = Store(tmp_path)
     for name in ("aa-1", "aa-2"):
         store.create_run(name, name, DOCUMENT)
-    names = [store.find_run(name).id for name in ("aa-1", "latest")]
-    for name, said in (("aa", "2 runs"), ("b", "no run")):
+    store.create_run("bb-1", "aa-3", DOCUMENT)
+    names = [store.find_run(name).id for name in ("aa-1", "b", "latest")]
+    for name, said in (("aa", "2 runs"), ("c", "no run"), ("", "no run")):
         with pytest.raises(FleetmarkError, match=said):
             store.find_run(name)
     store.close()
-    assert names == ["aa-1", "aa-2"]
+    assert names == ["aa-1", "bb-1", "bb-1"]
 
 
 @pytest.mark.parametrize(
