@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.schema import FaultError
-from compress import codebook, huffman, onnx_model
+from compress import codebook, huffman, onnx_model, onnx_tensors
 
 if TYPE_CHECKING:
     import onnx
@@ -91,8 +91,9 @@ def decode(content: bytes, name: str) -> "onnx.ModelProto":
         raise _bad(name, "its checksum is wrong: it was cut off or altered")
     reader = _Reader(content[len(MAGIC) : -4])
     try:
-        model = onnx_model.parse(_inflate(reader.take(reader.varint())), name)
+        model = onnx_model.parse_hollow(_inflate(reader.take(reader.varint())), name)
         _fill(model, reader)
+        onnx_tensors.check(model)
         if reader.left:
             raise ValueError(f"{reader.left} bytes after the last weight")
     except ValueError as error:
