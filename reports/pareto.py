@@ -54,6 +54,8 @@ class Axis:
 class Point:
     """A cell in both quantities. `standing` is of STANDINGS, `by` a cell of the frontier that dominates it.
 
+    Of a cell on the frontier `by` is one that is resolved to be better in one of the two, while its own lead in the other is not resolved.
+
     `number` counts the cells on the frontier and tied with it, best of `x` first; 0 for the others.
     """
 
@@ -201,7 +203,8 @@ def _outside(row: Row) -> str:
 
 def _placed(x: Axis, y: Axis, point: Point, frontier: Sequence[Point], judges: "_Judge") -> Point:
     if point in frontier:
-        return replace(point, standing="frontier")
+        rival = next((other.row for other in frontier if other is not point and _is_unsure(x, y, point, other, judges)), None)
+        return replace(point, standing="frontier", by=rival)
     ahead = next((other for other in frontier if _dominates(x, y, other, point) and _is_resolved(x, y, other, point, judges)), None)
     return replace(point, standing="dominated", by=ahead.row) if ahead else replace(point, standing="tied")
 
@@ -211,6 +214,16 @@ def _is_resolved(x: Axis, y: Axis, one: Point, other: Point, judges: "_Judge") -
     same = y.of_samples and one.row.variant == other.row.variant and one.y.value == other.y.value
     pairs = [(x, one.x, other.x), *([] if same else [(y, one.y, other.y)])]
     return all(better.value == worse.value or judges.differ(axis, better, worse) for axis, better, worse in pairs)
+
+
+def _is_unsure(x: Axis, y: Axis, one: Point, rival: Point, judges: "_Judge") -> bool:
+    """Of two points of a frontier: whether only the rival's lead over the first is resolved."""
+    axes = [(axis, mine, its) for axis, mine, its in ((x, one.x, rival.x), (y, one.y, rival.y)) if mine.value != its.value]
+    ahead = [_worse(axis, mine) < _worse(axis, its) for axis, mine, its in axes]
+    led = [
+        judges.differ(axis, *((mine, its) if is_ahead else (its, mine))) for (axis, mine, its), is_ahead in zip(axes, ahead, strict=True)
+    ]
+    return any(led) and not any(resolved and is_ahead for resolved, is_ahead in zip(led, ahead, strict=True))
 
 
 class _Judge:

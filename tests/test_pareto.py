@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 from factory_runs import SIZES, cell, mixed_run, run_of
-from test_energy_section import mixed_power
+from test_energy_section import mixed_power, powered
 from test_report import words
 
 from agent.schema import cell_id
@@ -65,6 +65,21 @@ def test_what_the_verdict_calls_tied_dominates_nobody() -> None:
         assert standings(found(run)["model size"]) == {"a fp32": "frontier", "b tied": "tied", "b dominated": "dominated"}
         (ranking,) = verdict(run, rows(run)).findings
         assert [one.relation for one in ranking.standings] == ["best", "tied", "slower"]
+
+
+def test_a_lead_that_is_not_resolved_is_said_of_a_cell_on_the_frontier() -> None:
+    """Six times as slow and better only within noise: in energy it is on the frontier by its value, and who beats it is told."""
+    fast, slow = (powered(timed("a", variant, [pace_s] * 3, 4000)) for variant, pace_s in (("fp32", 1e-3), ("fp16", 6e-3)))
+    factors = (0.99, 0.998, 1.005)
+    scaled = [
+        dataclasses.replace(one, values={**one.values, "power_0_uw": factor * one.values["power_0_uw"]})
+        for one, factor in zip(slow.launches, factors, strict=True)
+    ]
+    pairing = found(run_of((fast, dataclasses.replace(slow, launches=tuple(scaled)))))["energy per inference, gross, board"]
+    assert standings(pairing) == {"a fp32": "frontier", "a fp16": "frontier"}
+    assert [point.by and point.by.variant for point in pairing.points] == [None, "fp32"]
+    small, fast = timed("a", "int8", [4e-3] * 3, 1000), timed("a", "fp32", [1e-3] * 3, 4000)
+    assert [point.by for point in found(run_of((small, fast)))["model size"].points] == [None, None]
 
 
 def test_a_frontier_has_no_invalid_emulated_or_foreign_cell() -> None:
