@@ -37,16 +37,30 @@ class Measured:
     backend: str = ""
 
 
-def bring_in(store: Store, path: Path, measured: Measured, run: str | None) -> tuple[str, Reading]:
-    """Add what a file tells to a run, or to a new one if `run` is None; give the run's id and what was read.
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A file that was read, and the cell that it tells of."""
 
-    Raises FleetmarkError for a file that cannot be used or is there already, a name that is none, and a run that is not finished.
-    """
+    source: Source
+    reading: Reading
+    cell: Cell
+
+
+def read(path: Path, measured: Measured) -> Told:
+    """Give what a file tells; raises FleetmarkError for one that cannot be used, and for a name that is none."""
     _check(measured)
     source, reading = foreign.read(path, measured.tool)
-    cell = _cell(measured, reading)
+    return Told(source, reading, _cell(measured, reading))
+
+
+def bring_in(store: Store, told: Told, run: str | None) -> str:
+    """Add what a file tells to a run, or to a new one if `run` is None; give the run's id.
+
+    Raises FleetmarkError for a file that is there already, and a run that is not finished.
+    """
+    source, reading, cell = told.source, told.reading, told.cell
     record = _run_of(store, run, cell, source)
-    run_id = record.id if record else _new_run(store, path)
+    run_id = record.id if record else _new_run(store, source.path)
     if record is None or cell.device not in record.devices:
         store.set_device(run_id, DeviceRecord(cell.device, KIND, {}, None))
     store.add_cells(run_id, [(cell_id(cell), cell, None)], [], first=len(record.cells) if record else 0)
@@ -54,7 +68,7 @@ def bring_in(store: Store, path: Path, measured: Measured, run: str | None) -> t
     _add_launch(store, run_id, cell, len(known[0].launches) if known else 0, source, reading)
     if record is None:
         store.finish_run(run_id, now())
-    return run_id, reading
+    return run_id
 
 
 def _check(measured: Measured) -> None:

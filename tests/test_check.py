@@ -1,6 +1,7 @@
 """`fleetmark check` as CI runs it: exit codes, gates of the run or of a file, JSON, and what GitHub Actions shows of it."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -160,6 +161,39 @@ def test_files_are_written_beside_the_text(check: Fleetmark, tmp_path: Path) -> 
     assert "held by" in out
     assert junit.read_text().startswith("<?xml")
     assert markdown.read_text() == check("over", "--markdown", "-")[1]
+
+
+@pytest.mark.parametrize("words", [("--json", "--markdown", "-"), ("--junit", "-", "--markdown", "-"), ("--json", "--junit", "-")])
+def test_one_document_at_most_is_on_stdout(words: tuple[str, ...], check: Fleetmark) -> None:
+    """Two would be neither: both options are named, and nothing is printed."""
+    code, out, err = check("over", *words)
+    assert (code, out) == (2, "")
+    assert all(word in err for word in words if word != "-")
+
+
+def test_a_summary_that_cannot_be_written_is_told_after_the_result(
+    check: Fleetmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was found is printed all the same; the error names file and variable."""
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path))
+    code, out, err = check("over", "--github")
+    assert code == 2
+    assert "1 broken" in out
+    assert f"cannot write the step summary to {tmp_path}" in err.replace("\n", " ")
+    assert "GITHUB_STEP_SUMMARY" in err
+
+
+@pytest.mark.parametrize("words", [(), ("--json",), ("--markdown", "-")])
+def test_the_code_is_the_same_where_nobody_reads(words: tuple[str, ...], results: Path) -> None:
+    """`check | head` in a script with pipefail: a broken gate ends with 1 although the pipe is closed, and without a traceback."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [str(Path(sys.executable).with_name("fleetmark")), "check", "over", *words, "--results", str(results)]
+    with os.fdopen(writer, "w") as closed:
+        done = subprocess.run(command, stdout=closed, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
 
 
 def test_in_github_actions_a_step_has_annotations_and_a_summary(check: Fleetmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,6 +123,15 @@ def test_it_is_written_where_it_is_asked_for(fleetmark: Command, results: Path, 
     assert fleetmark(*words, "-o", "-").out == written
 
 
+def test_json_is_written_where_it_is_asked_for(fleetmark: Command, results: Path, tmp_path: Path) -> None:
+    """-o PATH has the document that --json prints, and the level of --fail-on still decides; Markdown beside it is a contradiction."""
+    words = ("compare", "baseline", "20260102", "--json", "--results", results)
+    path = tmp_path / "change.json"
+    assert fleetmark(*words, "-o", path, "--fail-on", "suspected", code=1).out.strip() == str(path)
+    assert path.read_text() == fleetmark(*words).out
+    assert "two forms" in fleetmark(*words, "--to", "markdown", code=2).err
+
+
 def test_names_of_no_run_and_one_run_twice_are_told(fleetmark: Command, results: Path) -> None:
     """Each is a usage error that says which run it is about."""
     assert "there is no run 'nope'" in fleetmark("compare", "nope", "20260102", "--results", results, code=2).err

@@ -172,6 +172,13 @@ def test_mlflow_has_a_run_for_each_cell(tmp_path: Path) -> None:
         assert (folder / "artifacts" / "table.csv").read_bytes() == to_csv(mine).encode()
 
 
+def test_mlflow_writes_no_file(results: Path, tmp_path: Path) -> None:
+    """-o beside it would be left unwritten without a word: it is a usage error."""
+    words = ["--to", "mlflow", "--tracking-uri", "sqlite://", "-o", str(tmp_path / "x")]
+    done = CliRunner().invoke(app, [*COMMAND, "--results", str(results), *words])
+    assert "not to a file" in str(done.exception)
+
+
 def test_mlflow_needs_a_place(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a tracking URI nothing is written anywhere, and the error says how to name one."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)

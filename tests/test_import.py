@@ -352,6 +352,14 @@ def test_a_percentile_of_too_few_queries_is_not_told(tmp_path: Path) -> None:
     assert found["latency_p50_s"].value == pytest.approx(0.002781)
 
 
+def test_a_file_that_cannot_be_used_leaves_no_store(tmp_path: Path) -> None:
+    """A folder without results is as it was: the file is read before anything is made."""
+    names = ("--from", "trtexec", "--device", "nano", "--model", "lenet", "--variant", "int8")
+    done = CliRunner().invoke(app, ["import", str(tmp_path / "missing"), *names, "--results", str(tmp_path / "new")])
+    assert "cannot read" in str(done.exception)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_unfinished_run_takes_no_import(tmp_path: Path) -> None:
     """It would not be resumed any more: the error says to end it first."""
     keep(dataclasses.replace(run_of((cell("nano", "int8", "tflite", 1),)), finished_at=None), tmp_path / "results")
@@ -370,7 +378,7 @@ def test_a_name_that_is_none_is_refused(name: str, tmp_path: Path) -> None:
     command = ["import", str(path), "--from", "benchmark_model", "--device", name, "--model", "m", "--variant", "v"]
     done = CliRunner().invoke(app, [*command, "--results", str(tmp_path / "results")])
     assert "--device" in str(done.exception)
-    assert Store.open(tmp_path / "results").list_runs() == []
+    assert not (tmp_path / "results").exists()
 
 
 def test_the_report_says_what_is_foreign_and_counts_it_nowhere(results: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import typer
 from agent import VERSION
 from agent.schema import FaultError
 from controller.cli import check, compare, compress, device, doctor, export, gc, import_, init, report, run, runs
-from controller.cli.output import stderr_text
+from controller.cli.output import even_if_unread, stderr_text
 from controller.errors import ExitCode, FleetmarkError, exit_code, render
 
 EXIT_CODES = """Exit codes: 0 ok; 1 gate failed or regression; 2 usage, configuration or inventory invalid; 3 finished with failed or
@@ -55,13 +55,9 @@ def root(
 def main() -> None:
     """Run the command line; every way out of it is an exit code of INTERFACE."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime 1.31 keeps an id in ~/.cache and sends usage data
-    code = ExitCode.INTERNAL
-    try:
+    code = ExitCode.OK  # also of `fleetmark ... | head`
+    with even_if_unread():
         code = _run()
-        sys.stdout.flush()
-    except BrokenPipeError:  # `fleetmark ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = ExitCode.OK
     sys.exit(code)
 
 

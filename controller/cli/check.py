@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from controller.cli import options
-from controller.cli.output import stderr_text, stdout_json, write
+from controller.cli.output import even_if_unread, stderr_text, stdout_json, write
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from reports.cheapest import Gated
     from reports.records import RunRecord
     from reports.table import Row
 
 Gates = Annotated[Path | None, typer.Option("--gates", help="Gates to use in place of the run's: a suite, or the content of its `gates:`.")]
-Junit = Annotated[Path | None, typer.Option("--junit", metavar="PATH", help="Write JUnit XML: a test case for each gate on each cell.")]
+Junit = Annotated[
+    Path | None, typer.Option("--junit", metavar="PATH", help="Write JUnit XML: a test case for each gate on each cell; - is stdout.")
+]
 Markdown = Annotated[Path | None, typer.Option("--markdown", metavar="PATH", help="Write a summary in Markdown; - is stdout.")]
 Github = Annotated[
     bool | None,
@@ -46,20 +48,33 @@ def check(
     from reports.junit import to_junit
     from reports.markdown import to_markdown
 
+    on_stdout = _on_stdout({"--json": json, "--junit": str(junit) == "-", "--markdown": str(markdown) == "-"})
     record = _load(run, gates, results)
     rows = table.rows(record)
     found = gated(record, rows)
     code = exit_code(record, len(found.failures))
+    with even_if_unread():
+        if json:
+            stdout_json("check", _document(record, found, code))
+        elif not on_stdout:
+            _show(record, rows, found)
     for path, text in ((junit, to_junit), (markdown, to_markdown)):
         if path:
-            write(text(record, rows), path)
+            with even_if_unread():
+                write(text(record, rows), path)
     if os.environ.get("GITHUB_ACTIONS") == "true" if github is None else github:
         _tell_github(record, rows, found)
-    if json:
-        stdout_json("check", _document(record, found, code))
-    elif str(markdown) != "-" and str(junit) != "-":
-        _show(record, rows, found)
     return code
+
+
+def _on_stdout(asked: "Mapping[str, bool]") -> list[str]:
+    """The options that write to stdout, one at most."""
+    from controller.errors import FleetmarkError
+
+    found = [option for option, is_there in asked.items() if is_there]
+    if len(found) > 1:
+        raise FleetmarkError(f"{' and '.join(found)} would both be on stdout", next="give one of them, or a file to the other")
+    return found
 
 
 def _load(run: str, gates: Path | None, results: Path) -> "RunRecord":
@@ -105,14 +120,20 @@ def _tell_github(record: "RunRecord", rows: "Sequence[Row]", found: "Gated") -> 
     """Annotations to stderr, where the runner reads them too; the summary to the file that it names."""
     import sys
 
+    from controller.errors import FleetmarkError
     from reports.github import annotations, capped
     from reports.markdown import to_markdown
 
     sys.stderr.write("".join(f"{line}\n" for line in annotations(record, rows, found)))
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
-    if summary:
+    if not summary:
+        return
+    try:
         with Path(summary).open("a", encoding="utf-8") as file:
             file.write(capped(to_markdown(record, rows)))
+    except OSError as error:
+        what = f"cannot write the step summary to {summary}: {error.strerror}"
+        raise FleetmarkError(what, next="mend GITHUB_STEP_SUMMARY, or leave it out with --no-github") from error
 
 
 def _document(record: "RunRecord", found: "Gated", code: int) -> dict[str, Any]:

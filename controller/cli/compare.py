@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from controller.cli import options
-from controller.cli.output import MAX_WIDTH, stderr_text, stdout_json, terminal_width, write
+from controller.cli.output import MAX_WIDTH, even_if_unread, json_text, stderr_text, terminal_width, write
 
 if TYPE_CHECKING:
     from reports.baseline import Baseline
@@ -70,38 +70,44 @@ def compare(
     from rich.console import Console
 
     from controller import history
-    from controller.errors import ExitCode
+    from controller.errors import ExitCode, FleetmarkError
     from controller.store import Store
     from reports import compared
 
+    if json and to == Form.MARKDOWN:
+        raise FleetmarkError("--json and --to markdown ask for two forms", next="leave one of them out")
     found = history.compare(Store.open(results), base, new, rerun)
-    if json:
-        stdout_json("comparison", compared.document(found))
-    elif output is None and to == Form.TEXT:
-        Console(width=terminal_width()).print(compared.drawn(found, whole=whole))
-    else:
-        _write(found, whole, to, output)
+    with even_if_unread():
+        if output is None and to == Form.TEXT and not json:
+            Console(width=terminal_width()).print(compared.drawn(found, whole=whole))
+        else:
+            _write(_document(found) if json else _text(found, whole, to), output)
     return ExitCode.GATE_FAILED if _is_failing(found, fail_on) else ExitCode.OK
 
 
-def _write(found: "Baseline", whole: bool, to: Form, output: Path | None) -> None:
-    from reports import compared
-
-    text = compared.to_markdown(found, whole=whole) if to == Form.MARKDOWN else _text(found, whole)
+def _write(text: str, output: Path | None) -> None:
     written = write(text, output)
     if written:
         stderr_text("the comparison is in:")
         typer.echo(written)
 
 
-def _text(found: "Baseline", whole: bool) -> str:
-    """What the terminal shows, nothing folded."""
+def _document(found: "Baseline") -> str:
+    from reports import compared
+
+    return json_text("comparison", compared.document(found))
+
+
+def _text(found: "Baseline", whole: bool, to: Form) -> str:
+    """As Markdown, or what the terminal shows with no line cut."""
     from io import StringIO
 
     from rich.console import Console
 
     from reports import compared
 
+    if to == Form.MARKDOWN:
+        return compared.to_markdown(found, whole=whole)
     text = StringIO()
     Console(file=text, width=MAX_WIDTH, color_system=None).print(compared.drawn(found, whole=whole))
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"

@@ -59,6 +59,7 @@ def export(
 ) -> None:
     """Write a run in another format: its table, with every cell and each number to the last digit, or its raw samples."""
     from controller import history
+    from controller.errors import FleetmarkError
     from controller.store import Store
 
     store = Store.open(results)
@@ -69,6 +70,8 @@ def export(
     if to == Format.PARQUET:
         _write_parquet(record, output)
     elif to == Format.MLFLOW:
+        if output is not None:
+            raise FleetmarkError("--to mlflow writes to MLflow, not to a file", next="leave -o out; --tracking-uri says where")
         _log(record, tracking_uri, experiment)
     else:
         write(_text(to, record), output)

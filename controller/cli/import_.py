@@ -53,11 +53,12 @@ def import_(
 
     They are never ranked or compared with ours: loop, warm-up and statistics are the program's own. Each file is one launch.
     """
-    from controller.imports import Measured, bring_in
+    from controller.imports import Measured, bring_in, read
     from controller.store import Store
 
-    store = Store.open(results) if run else Store(results)
-    run_id, reading = bring_in(store, file, Measured(tool, device, model, variant, backend), run)
+    told = read(file, Measured(tool, device, model, variant, backend))
+    run_id = bring_in(Store.open(results) if run else Store(results), told, run)
+    reading = told.reading
     for note in reading.notes:
         stderr_text(f"note: {note}")
     if json:

@@ -50,7 +50,12 @@ def stdout_path(label: str, path: Path) -> None:
 
 def stdout_json(kind: str, content: object) -> None:
     """Print one versioned JSON document whose only other key is `kind`."""
-    sys.stdout.write(json.dumps({"version": VERSION, kind: content}, indent=2, default=str) + "\n")
+    sys.stdout.write(json_text(kind, content))
+
+
+def json_text(kind: str, content: object) -> str:
+    """Give what `stdout_json` prints."""
+    return json.dumps({"version": VERSION, kind: content}, indent=2, default=str) + "\n"
 
 
 def stdout_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> None:
@@ -80,6 +85,16 @@ def terminal_width() -> int | None:
     return None if is_fitted else MAX_WIDTH
 
 
+@contextmanager
+def even_if_unread() -> Generator[None]:
+    """Let a command come to its exit code where nobody reads its output any more, as in `fleetmark check | head -1`."""
+    try:
+        yield
+        sys.stdout.flush()
+    except (BrokenPipeError, SystemExit):  # the latter is how rich tells it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def write(text: str, path: Path | None) -> Path | None:
     """Write to `path` whole or not at all, or to stdout where it is None or `-`; give the path written. Raises FleetmarkError."""
     if path is None or str(path) == "-":
@@ -100,7 +115,7 @@ def replacing(path: Path) -> Generator[IO[bytes]]:
         with _temporary(path) as file:
             yield file
     except OSError as error:
-        raise FleetmarkError(f"cannot write {path}: {error.strerror}", next="free some space, or choose another path with -o") from error
+        raise FleetmarkError(f"cannot write {path}: {error.strerror}", next="free some space, or choose another path") from error
 
 
 @contextmanager
