@@ -3,7 +3,7 @@
 # pyright: reportUnknownMemberType=false
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -79,6 +79,11 @@ def step(document: object) -> Step:
         except ValueError as error:
             faults.append(str(error))
     raise ValueError(faults[0])
+
+
+def step_names(techniques: Sequence[str]) -> list[str]:
+    """What steps of these techniques are called: by it, with their place among the steps where it stands there twice (`prune 3`)."""
+    return [name if techniques.count(name) == 1 else f"{name} {at}" for at, name in enumerate(techniques, 1)]
 
 
 def _target(document: object) -> Target:

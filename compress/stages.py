@@ -1,7 +1,7 @@
 """Carries out a recipe's stages: trains, changes the graph, brings it from format to format, quantises."""
 
 import shutil
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -16,6 +16,7 @@ from compress.feeds import batch
 from compress.original import Original, fed, kind_of
 from compress.pipeline import Stage
 from compress.quiet import quiet
+from compress.recipes import step_names
 from compress.records import Arrays, Context, Data, Source
 from compress.techniques import FILES, TORCH, Workspace, openvino, tensorrt_qdq
 
@@ -31,7 +32,7 @@ COUNTED = ("onnx", "tflite")
 class Model:
     """A model on its way: `path` is its main file, in `format`; `samples` and `calibration` as it is fed, `batch` at a time.
 
-    `cost` is that of the float model, before anything quantised it.
+    `cost` is that of the float model, before anything quantised it; `told` has the figures of steps by their names.
     """
 
     path: Path
@@ -66,13 +67,14 @@ def carry_out(stages: Sequence[Stage], format: str, work: Work) -> tuple[Model, 
         if not stages:
             return plain, float_bytes
         model = _beginning(stages[0].technique.format, plain, work)
-        for kind, same in groupby(stages, key=lambda stage: stage.technique.format):
+        named = zip(step_names([stage.step.technique for stage in stages]), stages, strict=True)
+        for kind, same in groupby(named, key=lambda one: one[1].technique.format):
             if kind == TORCH:
-                model = _trained(list(same), work)
+                model = _trained(dict(same), work)
             else:
                 _bring(model, kind, work)
-                for stage in same:
-                    _apply(stage, model, work)
+                for name, stage in same:
+                    _apply(name, stage, model, work)
         _bring(model, format, work)
     return model, float_bytes
 
@@ -105,14 +107,15 @@ def _read(path: Path, format: str, work: Work) -> Model:  # noqa: A002
     return Model(path, format, samples, calibration, batch(specs), cost.of(path, format))
 
 
-def _trained(stages: Sequence[Stage], work: Work) -> Model:
+def _trained(stages: Mapping[str, Stage], work: Work) -> Model:
     if work.source.torch is None:
         raise FaultError("convert_fail", "there is no torch module", "give a python: source", "compress")
-    done = training.trained(work.source.torch, [stage.step for stage in stages], work.data, work.context.cache)
+    done = training.trained(work.source.torch, [stage.step for stage in stages.values()], work.data, work.context.cache)
     folder = new_folder(work.folder / "trained")
     model = _read(Path(shutil.copyfile(done.path, folder / FILES["onnx"][0])), "onnx", work)
     model.notes += done.notes
-    model.told |= done.told
+    names = step_names([stage.step.technique for stage in stages.values()])
+    model.told |= {name: done.told[own] for name, own in zip(stages, names, strict=True) if own in done.told}
     return model
 
 
@@ -138,7 +141,7 @@ def _bring(model: Model, format: str, work: Work) -> None:  # noqa: A002
     model.format = format
 
 
-def _apply(stage: Stage, model: Model, work: Work) -> None:
+def _apply(name: str, stage: Stage, model: Model, work: Work) -> None:
     folder = new_folder(work.folder / f"step-{sum(1 for _ in work.folder.glob('step-*'))}")
     applied = stage.technique.apply(model.path, stage.params, Workspace(folder, model.calibration, model.batch, work.data.held_out))
     model.path = applied.path
@@ -147,7 +150,7 @@ def _apply(stage: Stage, model: Model, work: Work) -> None:
     if stage.technique.stays_float and model.format in COUNTED:
         model.cost = cost.of(model.path, model.format)
     if applied.told:
-        model.told[stage.step.technique] = dict(applied.told)
+        model.told[name] = dict(applied.told)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from compress_models import context, example
+from compress_models import context, example, random_data, write_onnx
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 from torch_models import fashion, lenet, lenet_source, session
@@ -96,6 +96,25 @@ def test_an_onnx_model_is_coded_without_training(tmp_path: Path) -> None:
     assert made.manifest["accuracy"] > made.manifest["reference_accuracy"] - 0.02
     weights = {one.name: numpy_helper.to_array(one) for one in onnx.load(made.folder / "model.onnx").graph.initializer}
     assert len(np.unique(weights["fc1.weight"])) <= 16 + 1
+
+
+def test_a_technique_that_stands_there_twice_is_told_twice(tmp_path: Path) -> None:
+    """Each step's figures are under its technique and its place; one that stands there once has its technique's name alone."""
+    path = write_onnx(tmp_path / "m.onnx")
+    steps = (Step("deep-coding", {"fc_bits": 5}), Step("sparsify", {"sparsity": 0.2}), Step("deep-coding", {"fc_bits": 4}))
+    told = build(Source("small", path, None), Recipe("twice", steps), "onnx", random_data(), context(tmp_path)).manifest["steps"]
+    first, second = (told[f"deep-coding {place}"]["layers"]["fc1_w"]["values"] for place in (1, 3))
+    assert second <= 16 < first <= 32
+    assert set(told) == {"deep-coding 1", "sparsify", "deep-coding 3"}
+
+
+def test_steps_of_training_are_told_by_their_place_in_the_recipe(tmp_path: Path) -> None:
+    """Also where a technique comes again once the module is an ONNX model."""
+    torch_source, data = lenet_source(tmp_path), fashion()
+    once, coded, again = Step("sparsify", {"sparsity": 0.3, "epochs": 0}), Step("deep-coding"), Step("sparsify", {"sparsity": 0.5})
+    source = Source("lenet", training.exported(torch_source, data, tmp_path), None, torch_source)
+    made = build(source, Recipe("again", (once, coded, again)), "onnx", data, context(tmp_path))
+    assert set(made.manifest["steps"]) == {"sparsify 1", "deep-coding", "sparsify 3"}
 
 
 def test_the_file_holds_the_values_that_were_trained(tmp_path: Path) -> None:

@@ -99,8 +99,8 @@ class Workspace:
 class Applied:
     """What a technique made: the main file of its result, and what a reader of the manifest should know of it.
 
-    `told` goes to the manifest under the step's name: JSON-ready figures such as the ranks that were chosen. `extras` are further files of
-    the same model, kept beside the artifact as long as no other step follows.
+    `told` goes to the manifest under the step's name (`recipes.step_names`): JSON-ready figures such as the ranks that were chosen.
+    `extras` are further files of the same model, kept beside the artifact as long as no other step follows.
     """
 
     path: Path

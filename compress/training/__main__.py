@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from agent.schema import FaultError, decode, dump
+from compress.recipes import step_names
 from compress.records import Samples
 from compress.techniques import TORCH, find
 
@@ -43,9 +44,10 @@ def _run(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
     parts = {name: _samples(folder / f"{name}.npz") for name in ("train", "held_out", "calibration")}
     here = session.Session(model, job["task"], **parts)
     here.code = code
-    for step in job["steps"]:
+    names = step_names([step["technique"] for step in job["steps"]])
+    for name, step in zip(names, job["steps"], strict=True):
         technique: Any = find(step["technique"], TORCH)
-        here.step = step["technique"]
+        here.step = name
         try:
             model = technique.train(model, technique.check(step["params"]), here)
         except (FaultError, MemoryError):
