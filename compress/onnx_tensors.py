@@ -19,7 +19,9 @@ MOST_IN_A_FIELD = 4
 
 
 def check(model: "onnx.ModelProto") -> None:
-    """Raises ValueError for a tensor whose shape is negative or promises more than it holds."""
+    """Raises ValueError for a tensor whose shape is negative or promises more than it holds, and for a sparse one that is too large."""
+    for sparse in _sparse(model):
+        _size_bytes(type(sparse.values)(name=sparse.values.name, dims=sparse.dims, data_type=sparse.values.data_type))
     for tensor in _tensors(model):
         size_bytes = _size_bytes(tensor)
         inside = sum(len(getattr(tensor, name)) for name in FIELDS)
@@ -30,16 +32,28 @@ def check(model: "onnx.ModelProto") -> None:
 
 
 def bound_external(model: "onnx.ModelProto") -> None:
-    """Has external weights read as far as their shapes say and no further; raises ValueError for a tensor that wants another length."""
+    """Has external weights read as far as their shapes say and no further.
+
+    Raises ValueError for a tensor that wants another length, and for more than a model holds.
+    """
+    room_bytes = MAX_BYTES
     for tensor in _tensors(model):
         entries = {entry.key: entry.value for entry in tensor.external_data}
         if not entries:
             continue
         size_bytes = _size_bytes(tensor)
+        room_bytes -= size_bytes
+        _expect(room_bytes >= 0, tensor, f"and those before it have more than {MAX_BYTES:,} bytes")
         if "length" in entries:
             _expect(int(entries["length"]) == size_bytes, tensor, f"takes {int(entries['length']):,} bytes of its file")
         else:
             tensor.external_data.add(key="length", value=str(size_bytes))
+
+
+def _sparse(model: "onnx.ModelProto") -> "Iterator[onnx.SparseTensorProto]":
+    yield from model.graph.sparse_initializer
+    for attribute in (attribute for node in model.graph.node for attribute in node.attribute):
+        yield from ([attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else [])
 
 
 def _tensors(model: "onnx.ModelProto") -> "Iterator[onnx.TensorProto]":

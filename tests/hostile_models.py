@@ -148,6 +148,25 @@ def weights_of_an_exabyte(folder: Path) -> Path:
 
 
 @case
+def weights_of_one_file_again_and_again(folder: Path) -> Path:
+    """Each of them fits, all of them make three gigabytes of nothing."""
+    beside(folder, lambda path, _: path.touch() or os.truncate(path, 1 << 30))
+    tensors = [outside("w.bin") for _ in range(3)]
+    for at, tensor in enumerate(tensors):
+        tensor.name, tensor.dims[:] = f"w{at}", [2**14, 2**14]
+    return written(folder / "inner", model([helper.make_node("Relu", ["x"], ["y"])], [1, 4], tuple(tensors)))
+
+
+@case
+def weights_that_are_sparse(folder: Path) -> Path:
+    """Four values of a tensor of a tera."""
+    values, indices = numpy_helper.from_array(np.ones(4, np.float32), "w"), numpy_helper.from_array(np.arange(4))
+    found = dense(numpy_helper.from_array(np.ones(1, np.float32), "unused"))
+    found.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [HUGE, HUGE]))
+    return written(folder, found)
+
+
+@case
 def weights_before_their_file(folder: Path) -> Path:
     beside(folder, lambda path, _: path.write_bytes(bytes(64)) and None)
     return written(folder / "inner", dense(outside("w.bin", offset=-5)))
