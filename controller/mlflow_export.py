@@ -20,11 +20,14 @@ QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": 
 """What MLflow is told unless its user said otherwise: no usage data to its makers, and an answer soon if the server is not there."""
 
 _CREDENTIALS = re.compile(r"//[^/@\s]*@")
+_MOST_CELLS = 10_000
 _NAMES = ("run", "device", "model", "variant", "backend", "workload", "status", "emulated", "protocol")
 
 
 def log(run: RunRecord, table: Sequence[Row], tracking_uri: str, experiment: str) -> list[str]:
-    """Write every cell and give the ids of the MLflow runs, in the table's order; raises ImportError without mlflow, FleetmarkError.
+    """Write every cell that the experiment does not have; give the ids of the new MLflow runs, in the table's order.
+
+    Raises ImportError without mlflow, FleetmarkError.
 
     Metrics have the table's names and units, the ends of their intervals `.low` and `.high` behind them. A cell that gave no number is
     there too, as a failed run.
@@ -38,11 +41,19 @@ def log(run: RunRecord, table: Sequence[Row], tracking_uri: str, experiment: str
         client = MlflowClient(tracking_uri=tracking_uri)
         found = client.get_experiment_by_name(experiment)
         place = found.experiment_id if found else client.create_experiment(experiment)
+        there = _cells_there(client, place, run.id)
         measured = {record.id for record in run.cells if counted(record)}
-        return [_log_cell(client, place, run, rows, finished=cell in measured) for cell, rows in by_cell(table).items()]
+        cells = [(cell, rows) for cell, rows in by_cell(table).items() if cell not in there]
+        return [_log_cell(client, place, run, rows, finished=cell in measured) for cell, rows in cells]
     except (MlflowException, OSError) as error:
         why = _CREDENTIALS.sub("//", str(error).partition("\n")[0])[:300]
         raise FleetmarkError("MLflow did not take the run", why, "check the tracking URI; sqlite:///mlflow.db needs no server") from error
+
+
+def _cells_there(client: "MlflowClient", experiment: str, run_id: str) -> set[str]:
+    """The cells of the run that were written whole: an export that was cut off is ended by the next."""
+    found: list[Any] = client.search_runs([experiment], f"params.run = '{run_id}'", max_results=_MOST_CELLS)
+    return {one.data.params["cell"] for one in found if one.info.status in ("FINISHED", "FAILED")}
 
 
 def _log_cell(client: "MlflowClient", experiment: str, run: RunRecord, rows: Mapping[str, Row], *, finished: bool) -> str:

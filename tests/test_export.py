@@ -151,7 +151,10 @@ def test_markdown_and_junit_are_those_of_the_reports(results: Path, run: RunReco
 
 
 def test_mlflow_has_a_run_for_each_cell(tmp_path: Path) -> None:
-    """In a real store of MLflow: names as parameters, exact numbers as metrics, its rows as an artifact; a cell without numbers failed."""
+    """In a real store of MLflow: names as parameters, exact numbers as metrics, its rows as an artifact; a cell without numbers failed.
+
+    A second time nothing is written twice.
+    """
     record = run_of((cell("laptop", "fp32", "tflite", 1), broken("pi-b", "fp32", "tflite", "unreachable", NO_ROUTE, launched=False)))
     keep(record, tmp_path / "results")
     table = rows(history.load(Store.open(tmp_path / "results"), "latest"))
@@ -159,6 +162,8 @@ def test_mlflow_has_a_run_for_each_cell(tmp_path: Path) -> None:
     command = [FLEETMARK, *COMMAND, "--results", tmp_path / "results", "--to", "mlflow", "--tracking-uri", place, "--experiment", "lab"]
     environment = {**os.environ, "MLFLOW_ALLOW_FILE_STORE": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    again = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert (again.stdout, "2 were there before" in again.stderr) == ("", True)
     for identity, record_of, state in zip(done.stdout.split(), record.cells, ("3", "4"), strict=True):  # MLflow's FINISHED and FAILED
         (folder,) = (tmp_path / "mlflow").glob(f"*/{identity}")
         mine = [row for row in table if row.cell == record_of.id]

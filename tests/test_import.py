@@ -237,6 +237,7 @@ def test_edgetpu_compiler_tells_placement_and_memory(tmp_path: Path) -> None:
     [
         ("benchmark_app", REPORT.format(**{**SYNC, "latency": "8.6x"}), ":19: latency (ms) is '8.6x'"),
         ("benchmark_app", REPORT.format(**SYNC).replace("1152.28", "inf"), ":21: throughput is 'inf'"),
+        ("benchmark_app", REPORT.format(**SYNC).replace("1152.28", "1e99"), ":21: throughput is '1e99', no number from 0 to 1e+15"),
         ("benchmark_app", REPORT.format(**SYNC).partition("throughput")[0], "no throughput"),
         ("benchmark_app", '{"execution_results": []}', "no execution_results"),
         ("benchmark_app", '{\n"execution_results":', ":2: not JSON"),

@@ -113,10 +113,12 @@ def _log(record: "RunRecord", tracking_uri: str | None, experiment: str) -> None
     if not tracking_uri:
         raise FleetmarkError("MLflow has no place", next="--tracking-uri sqlite:///mlflow.db, or set MLFLOW_TRACKING_URI")
     with _extra("mlflow", "mlflow"):
-        runs = mlflow_export.log(record, table.rows(record), tracking_uri, experiment)
+        rows = table.rows(record)
+        runs = mlflow_export.log(record, rows, tracking_uri, experiment)
     for run in runs:
         typer.echo(run)
-    stderr_text(f"{len(runs)} runs of MLflow, in the experiment {experiment}")
+    there = len({row.cell for row in rows}) - len(runs)
+    stderr_text(f"{len(runs)} new runs of MLflow, in the experiment {experiment}" + (f"; {there} were there before" if there else ""))
 
 
 def _write_raw(store: "Store", run_id: str, to: Format, output: Path | None) -> None:

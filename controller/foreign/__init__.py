@@ -24,6 +24,8 @@ MAX_BYTES = 64 << 20
 MAX_SAMPLES = 200_000  # as of our own launches
 SINGLE_STREAM = Workload("single_stream", {})
 
+MAX_NUMBER = 1e15  # what a table and its readers hold as a whole number; in microseconds 30 years
+
 _NUMBER = re.compile(r"\d{1,15}(?:\.\d{1,15})?(?:[eE][+-]?\d{1,2})?", re.ASCII)
 
 
@@ -40,10 +42,12 @@ class Source:
         return FleetmarkError(f"{self.path}{f':{line}' if line else ''}: {what}", next=mend)
 
     def number(self, text: str, line: int, what: str) -> float:
-        """A number that is finite and not negative; raises FleetmarkError."""
+        """A number from 0 to MAX_NUMBER; raises FleetmarkError."""
         found = float(text) if _NUMBER.fullmatch(text.strip()) else math.nan
-        if not math.isfinite(found):
-            raise self.refusal(line, f"{what} is {text[:40]!r}, no number", "import the file as the program wrote it")
+        if not found <= MAX_NUMBER:
+            raise self.refusal(
+                line, f"{what} is {text[:40]!r}, no number from 0 to {MAX_NUMBER:g}", "import the file as the program wrote it"
+            )
         return found
 
 
