@@ -98,6 +98,17 @@ def test_an_onnx_model_is_coded_without_training(tmp_path: Path) -> None:
     assert len(np.unique(weights["fc1.weight"])) <= 16 + 1
 
 
+@pytest.mark.parametrize("kind", ["onnx", "openvino"])
+def test_it_is_the_coded_file_that_has_to_be_smaller(tmp_path: Path, kind: str) -> None:
+    """The model that runs has the float model's bytes; it is shipped for the coded file, a quarter of them and less, beside it."""
+    source = Source("small", write_onnx(tmp_path / "m.onnx"), None)
+    made = build(source, CODED, kind, random_data(), context(tmp_path))
+    coded_bytes = made.manifest["steps"]["deep-coding"]["file_bytes"]
+    assert 4 * coded_bytes < made.manifest["float_size_bytes"] <= made.manifest["size_bytes"]
+    assert (made.folder / "model.fmdc").stat().st_size == coded_bytes
+    assert made.refusal is None
+
+
 def test_a_technique_that_stands_there_twice_is_told_twice(tmp_path: Path) -> None:
     """Each step's figures are under its technique and its place; one that stands there once has its technique's name alone."""
     path = write_onnx(tmp_path / "m.onnx")
