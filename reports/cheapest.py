@@ -18,10 +18,10 @@ from reports.text import line
 class Answer:
     """What the gates of one selector come to for one model under one workload.
 
-    `best` and `runner_up` are headline rows of cells that keep every gate that means them; None where there is none. `price` is the best's
-    where it was chosen by price; the runner-up is then of another device, where there is one. `judgement` is on the runner-up against the
-    best. Of `judged` valid cells, `missing` fail a gate; emulated devices count only where the gates mean no others, then `emulated`.
-    `sentence` is the whole in words, of which `details` are what follows the best cell.
+    `best` and `runner_up` are headline rows, with a value, of cells that keep every gate that means them; None where there is none.
+    `price` is the best's where it was chosen by price; the runner-up is then of another device, where there is one. `judgement` is on the
+    runner-up against the best. Of `judged` valid cells, `missing` fail a gate; emulated devices count only where the gates mean no
+    others, then `emulated`. `sentence` is the whole in words, of which `details` are what follows the best cell.
     """
 
     selector: str
@@ -97,8 +97,9 @@ def _answer(
 ) -> Answer:
     judged = [head for head in group if not head.emulated] or group
     kept = [head for head in judged if not any(one.fails for one in by_cell[head.cell])]
-    prices = _prices(run, kept)
-    ranked = sorted(kept, key=lambda head: (prices[head.device].amount if prices else 0.0, _cost(head)))
+    able = [head for head in kept if head.value is not None]
+    prices = _prices(run, able)
+    ranked = sorted(able, key=lambda head: (prices[head.device].amount if prices else 0.0, _cost(head)))
     best = ranked[0] if ranked else None
     elsewhere = [head for head in ranked if best and prices and head.device != best.device]
     runner_up = next(iter(elsewhere or ranked[1:]), None)
@@ -107,8 +108,14 @@ def _answer(
     parts = [_unsure(by_cell[best.cell]) if best else "", _runner_up(runner_up, judgement, prices)]
     of_what = "valid cells" + (" of real devices" if len(judged) < len(group) else "")
     parts += [f"{missing} of {len(judged)} {of_what} {'fails' if missing == 1 else 'fail'} a gate."] if best and missing else []
+    unranked = len(kept) - len(able)
+    parts += (
+        [f"{unranked} more {'keeps' if unranked == 1 else 'keep'} every gate without a number to rank by."] if best and unranked else []
+    )
+    priced = any(run.devices[head.device].price for head in able if head.device in run.devices)
+    parts += ["Prices do not decide: not every such device has one in the same currency."] if priced and not prices else []
     details = tuple(part for part in parts if part)
-    sentence = f"{line(', '.join(key if several else key[:1]))}: " + " ".join([_best(best, prices), *details])
+    sentence = f"{line(', '.join(key if several else key[:1]))}: " + " ".join([_best(best, prices, kept), *details])
     cost = prices.get(best.device) if best else None
     return Answer(*key, best, runner_up, cost, judgement, len(judged), missing, bool(judged[0].emulated), details, sentence)
 
@@ -122,15 +129,14 @@ def _prices(run: RunRecord, heads: Sequence[Row]) -> Mapping[str, Price]:
 
 
 def _cost(head: Row) -> float:
-    """What cells are ranked by, less is better; those without the number come last."""
-    if head.value is None:
-        return math.inf
-    return head.value if METRICS[head.metric].better == "lower" else -head.value
+    """What cells are ranked by, less is better."""
+    value = math.inf if head.value is None else head.value
+    return value if METRICS[head.metric].better == "lower" else -value
 
 
-def _best(best: Row | None, prices: Mapping[str, Price]) -> str:
+def _best(best: Row | None, prices: Mapping[str, Price], kept: Sequence[Row]) -> str:
     if best is None:
-        return "no valid cell keeps every gate."
+        return "what keeps every gate has no number to rank by." if kept else "no valid cell keeps every gate."
     how = "cheapest" if prices else "fastest"
     return f"the {how} that keeps every gate is {_named(best, prices)}, {METRICS[best.metric].label} {_value(best)}."
 

@@ -233,6 +233,20 @@ def test_without_comparable_prices_the_fastest_is_the_answer(prices: dict[str, P
     assert (answer.best.device, answer.price) == ("laptop", None)
     assert "the fastest that keeps every gate" in answer.sentence
     assert "USD" not in answer.sentence
+    assert ("Prices do not decide" in answer.sentence) is bool(prices)
+
+
+def test_a_cell_without_the_number_that_it_is_ranked_by_is_not_the_answer() -> None:
+    """A single sample gives no p90: such a cell may keep a gate on its size, and is neither fastest nor cheapest."""
+    short = cell("laptop", "fp32", "tflite", 1, launches=1, samples=1)
+    by_size = gate("size_bytes", 1e9, devices=DEVICES)
+    (alone,) = answers(gated_run(short, gates=(by_size,), prices=DOLLARS))
+    assert (alone.best, alone.missing) == (None, 0)
+    assert "what keeps every gate has no number to rank by" in alone.sentence
+    (both,) = answers(gated_run(short, PI_A, gates=(by_size,), prices={"laptop": DOLLARS["pi-a"], "pi-a": DOLLARS["laptop"]}))
+    assert both.best
+    assert both.best.device == "pi-a"
+    assert "1 more keeps every gate without a number to rank by." in both.sentence
 
 
 def test_a_tie_between_best_and_runner_up_is_said() -> None:
