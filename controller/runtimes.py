@@ -4,6 +4,7 @@ import functools
 import importlib.util
 import platform
 import tarfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -73,8 +74,11 @@ def _unpacked(archive: Path, kept: Path) -> Path:
     folder = kept / archive.name.partition(".")[0]
 
     def unpack(partial: Path) -> None:
-        with tarfile.open(archive) as files:
-            files.extractall(partial, filter="data")
+        try:
+            with tarfile.open(archive) as files:
+                files.extractall(partial, filter="data")
+        except (tarfile.TarError, EOFError, zlib.error) as error:
+            raise FaultError("env_missing", f"{archive} is broken ({error})", "delete it", "install") from error
 
     cache.once(folder, Path.is_dir, unpack)
     return folder
@@ -99,9 +103,9 @@ def check(told: Sequence[Mapping[str, Any]], backend: str, choice: Choice) -> No
     An older release of a runtime is not trusted with what a newer one made nothing of. Without an environment it is the runtime of this
     machine, the one that refused it.
     """
-    environment = choice.environment
-    is_own = environment is None or environment.name == environments.NUMPY
-    name, version = (backend, "") if is_own else (environment.name, environment.wheels[0].version)
+    name, version, environment = backend, "", choice.environment
+    if environment is not None and environment.name != environments.NUMPY:
+        name, version = environment.name, environment.wheels[0].version
     for fault in refusals([one for one in told if one["runtime"] == name and _is_no_newer(version, one["version"])]).values():
         raise FaultError(fault.code, fault.message, fault.next, fault.phase)
 

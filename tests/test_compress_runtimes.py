@@ -123,6 +123,20 @@ def test_a_runtime_that_is_not_here_is_told_with_the_reason(tmp_path, monkeypatc
     assert told["tflite-runtime"]["drift"]["sqnr_db"] > 100
 
 
+@pytest.mark.usefixtures("old_tflite")
+def test_a_broken_archive_leaves_the_runtime_untried(tmp_path, monkeypatch):
+    """An environment that was cut off in the cache is told with its name, and nothing else fails of it."""
+    whole = runtimes.cache_folder() / "environments"
+    (archive,) = whole.glob("*.tar.gz")
+    (tmp_path / "environments").mkdir()
+    (tmp_path / "environments" / archive.name).write_bytes(archive.read_bytes()[:100_000])
+    monkeypatch.setenv("FLEETMARK_CACHE", str(tmp_path))
+    (runtime,) = runtimes.further("tflite")
+    assert isinstance(runtime.run, Fault)
+    assert f"{archive.name} is broken" in runtime.run.message
+    assert [path.suffix for path in (tmp_path / "unpacked").iterdir()] == [".lock"]
+
+
 def test_without_openvino_the_manifest_says_how_to_get_it(monkeypatch):
     """And TensorRT, which no test machine has, is told of in the same way."""
     monkeypatch.setattr(util, "find_spec", lambda _: None)
