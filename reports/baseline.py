@@ -122,7 +122,8 @@ class Baseline:
         counted = ", ".join(f"{count} {verdict}" for verdict, count in self.counts.items())
         of = f"of {len(self.lines)} cell{'' if len(self.lines) == 1 else 's'}"
         differing = [f"The runs differ in: {joined(self.differences)}."] if self.differences else []
-        return [f"{called(self.new)} against {called(self.base)}{again}.", f"{counted or 'No cell'} {of}.", *differing]
+        told = f"{counted} {of}." if counted else "Neither run has a cell."
+        return [f"{called(self.new)} against {called(self.base)}{again}.", told, *differing]
 
 
 def against(

@@ -136,7 +136,8 @@ class Ruling:
         judged = len(self.cells) - counts["not judged"]
         others = [f"{count} {outcome}" for outcome, count in counts.items() if count and outcome != "held"]
         unresolved = [f"{len(self.unresolved)} held without being resolved"] if self.unresolved else []
-        return ", ".join([f"held by {counts['held']} of {judged} cells", *others, *unresolved])
+        held = [f"held by {counts['held']} of {judged} cell{'' if judged == 1 else 's'}"] if judged else []
+        return ", ".join([*held, *others, *unresolved])
 
     def sentence(self) -> str:
         """How many cells keep it and, where all do, which comes nearest to the limit; what fails it is named by `failing`."""

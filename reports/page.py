@@ -101,7 +101,7 @@ def _content(run: RunRecord, table: list[Row], drawn: Mapping[str, Chart], basel
         "headline": headline,
         "leaders": leaders,
         "answer_of": answer_of,
-        "answers_told": [answer_of(one) for at, one in enumerate(decided.findings) if not (one.emulated and at)],
+        "answers_told": [answer_of(one) for at, one in enumerate(decided.findings) if not (one.emulated and at)] or decided.gated.answers,
         "price": price,
         "run": run,
         "suite": text.line(run.suite),

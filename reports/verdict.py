@@ -21,6 +21,7 @@ from reports.table import Row, by_cell, heads
 
 NOTHING_VALID = "No cell is valid, so there is nothing to rank: the failures say why, and what to do."
 NOTHING_OURS = "No cell was measured by fleetmark; what other programs measured is shown, and never ranked."
+NOTHING_MEASURED = "The run has no cell."
 NOTHING_RANKED = "No valid cell has samples enough for the number it is ranked by: measure longer, for example with --profile standard."
 
 
@@ -58,24 +59,31 @@ class Finding:
 class Verdict:
     """`counts` of cells by status in METHOD.md's order, and one finding per model, workload and kind of device that has valid cells.
 
-    `gated` is what the run's gates come to, where it has any.
+    `gated` is what the run's gates come to, where it has any. `foreign` tells whether there are cells that another program measured.
     """
 
     counts: Mapping[str, int]
     findings: tuple[Finding, ...]
     gated: Gated
+    foreign: bool = False
 
     def sentences(self) -> list[str]:
         """The verdict in words, what meets the budget first, each finding with its model and workload in front where there are several."""
         answers = [answer.sentence for answer in self.gated.answers]
         if not self.findings:
-            return [*answers, NOTHING_RANKED if "valid" in self.counts else NOTHING_VALID if self.counts else NOTHING_OURS]
+            return [*answers, self._nothing()]
         several = len(self.findings) > 1
         return answers + [
             (f"{one.model}, {one.workload}: " if several and at == 0 else "") + sentence
             for one in self.findings
             for at, sentence in enumerate(one.sentences)
         ]
+
+    def _nothing(self) -> str:
+        """Why there is no finding."""
+        if self.counts:
+            return NOTHING_RANKED if "valid" in self.counts else NOTHING_VALID
+        return NOTHING_OURS if self.foreign else NOTHING_MEASURED
 
 
 def verdict(run: RunRecord, table: Sequence[Row]) -> Verdict:
@@ -88,7 +96,8 @@ def verdict(run: RunRecord, table: Sequence[Row]) -> Verdict:
             groups.setdefault((bool(head.emulated), head.model, head.workload), []).append(head)
     floors = known_floors(run, table)
     findings = [_finding(group, cells, floors) for _, group in sorted(groups.items(), key=lambda item: item[0][0])]
-    return Verdict({status: statuses[status] for status in STATUSES if statuses[status]}, tuple(findings), gated(run, table))
+    counts = {status: statuses[status] for status in STATUSES if statuses[status]}
+    return Verdict(counts, tuple(findings), gated(run, table), foreign=statuses.total() < len(run.cells))
 
 
 def _finding(group: Sequence[Row], cells: Mapping[str, Mapping[str, Row]], floors: Floors) -> Finding:

@@ -13,6 +13,7 @@ from controller import gate_file
 from controller import gates as controller_gates
 from controller.errors import ConfigError, ExitCode
 from reports import format as fmt
+from reports.baseline import against
 from reports.cheapest import Answer, gated
 from reports.comparison import TWIN, UNSENSED
 from reports.gates import OUTCOMES, Judged, Ruling, rulings
@@ -391,3 +392,13 @@ def test_selectors_are_bound_to_the_devices_of_the_run() -> None:
         "x": (),
     }.items():
         assert [one.devices for one in controller_gates.bind([replace(gate(P90, 1.0), selector=selector)], devices)] == [names]
+
+
+def test_a_gate_without_a_cell_to_judge_counts_none_as_held() -> None:
+    """Nor does a run of nothing speak of other programs, or of cells."""
+    dead = broken("laptop", "fp32", "tflite", "unreachable", NO_ROUTE, launched=False)
+    (ruling,) = ruled(gated_run(dead, gates=(gate(P90, 1.0),)))
+    assert ruling.told() == "1 not judged"
+    nothing = run_of(())
+    assert verdict(nothing, rows(nothing)).sentences() == ["The run has no cell."]
+    assert against(nothing, nothing).sentences()[1] == "Neither run has a cell."
