@@ -24,6 +24,7 @@ from controller.errors import ConfigError, Problem
 from controller.yamlfile import Document, Place, is_secret
 
 NAME = "[A-Za-z0-9][A-Za-z0-9._-]*"
+MAX_NAMES = 20  # that a message lists
 MAX_SHOWN = 60  # characters of a wrong text that are repeated in its message
 
 UNITS = {
@@ -99,10 +100,11 @@ def validate(document: Document, kind: type[R]) -> R:
 
 
 def nearest(text: str, known: Iterable[str]) -> str:
-    """What to say after an unknown name: the nearest known one, or else all of them."""
+    """What to say after an unknown name: the nearest known one, or else all of them, where that is one too many the first."""
     names = sorted(known)
     near = difflib.get_close_matches(text.lower(), names, n=1)
-    return f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(names) or 'none'}"
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(names[:MAX_NAMES]) or 'none'}{more}"
 
 
 def quoted(text: object) -> str:

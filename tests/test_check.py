@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from factory_runs import CRASH, NO_ROUTE, broken, cell, mixed_run, run_of
-from kept_runs import keep
+from stored_runs import keep
 
 from controller.cli.__main__ import main
 from reports import format as fmt
@@ -117,6 +117,8 @@ def test_gates_come_from_a_file_in_place_of_the_runs(check: Fleetmark, tmp_path:
     ("text", "said"),
     [
         ("all: {latency_p9_ms: 3}\n", "gates.yaml:1:7: no metric is called `latency_p9_ms`"),
+        ("all: {zzz: 3}\n", "gates.yaml:1:7: no metric is called `zzz`; known here: accelerator_"),
+        ("all: {zzz: 3}\n", " more\n"),
         ("gates:\n  all: {latency_p90_ms: fast}\n", "gates.yaml:2:"),
         ("all: {}\n", "has no gates"),
         ("gates: {}\n", "has no gates"),

@@ -13,8 +13,8 @@ import jsonschema
 import pytest
 from device_commands import FLEETMARK
 from factory_runs import NO_ROUTE, broken, cell, mixed_run, run_of
-from kept_runs import keep
 from pyarrow import parquet as pq
+from stored_runs import keep
 from typer.testing import CliRunner
 
 from controller import history, schemas

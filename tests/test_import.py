@@ -15,8 +15,8 @@ import pytest
 from factory_runs import cell, run_of
 from hypothesis import given
 from hypothesis import strategies as st
-from kept_runs import keep
 from rich.console import Console
+from stored_runs import keep
 from tiny_models import onnx_model
 from typer.testing import CliRunner
 

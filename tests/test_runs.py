@@ -96,4 +96,6 @@ def test_a_trend_of_another_metric_and_of_none(fleetmark: Command, results: Path
     """A metric of the table is shown; a word that is none is told with the nearest; a run before all others has no trend."""
     assert "cell, peak memory" in fleetmark("runs", "trend", "--metric", "peak_memory_bytes", "--results", results).out
     assert "peak_memory_bytes" in fleetmark("runs", "trend", "--metric", "peak_memory", "--results", results, code=2).err
-    assert "no earlier run" in fleetmark("runs", "trend", "20260101", "--results", results, code=2).err
+    assert "no earlier run shares a cell" in fleetmark("runs", "trend", "20260101", "--results", results, code=2).err
+    unmeasured = fleetmark("runs", "trend", "--metric", "energy_net_j", "--results", results, code=2).err
+    assert "no earlier run shares energy_net_j of a cell with 20260103" in unmeasured

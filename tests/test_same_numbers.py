@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 from factory_runs import cell, mixed_run
-from kept_runs import keep
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from pyarrow import parquet as pq
+from stored_runs import keep
 from typer.testing import CliRunner
 
 from agent.schema import cell_id

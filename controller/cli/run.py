@@ -207,7 +207,7 @@ def _show(record: "RunRecord", results: Path, baseline: "Baseline | None") -> in
     """Write the report; print the summary, then the report's path; give the exit code."""
     from rich.console import Console
 
-    from controller.cli.output import stdout_path
+    from controller.cli.output import even_if_unread, stdout_path
     from controller.gates import exit_code
     from controller.laptop import cache_folder
     from reports import page, summary, table
@@ -215,7 +215,8 @@ def _show(record: "RunRecord", results: Path, baseline: "Baseline | None") -> in
 
     rows = table.rows(record)
     written = write(page.render(record, baseline, cache_folder()), results / record.id / "report.html")
-    Console().print(summary.summary(record, rows))
-    if written:
-        stdout_path("report", written)
+    with even_if_unread():
+        Console().print(summary.summary(record, rows))
+        if written:
+            stdout_path("report", written)
     return exit_code(record, len(gated(record, rows).failures))

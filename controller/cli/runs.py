@@ -128,7 +128,8 @@ def trend(
         stdout_json("trend", {"runs": [asdict(stop) for stop in found.stops], "cells": [course.document() for course in found.courses]})
         return
     if not found.courses:
-        raise FleetmarkError(f"no earlier run has a cell of {record.id}", next="fleetmark runs tag RUN NAME keeps a run in the trend")
+        what = f"{metric} of a cell" if metric else "a cell"
+        raise FleetmarkError(f"no earlier run shares {what} with {record.id}", next="fleetmark runs tag RUN NAME keeps a run in the trend")
     several = len({(one.row.model, one.row.workload) for one in found.courses}) > 1
     labels = [METRICS[one.row.metric].label for one in found.courses]
     is_one = len(set(labels)) == 1
