@@ -136,7 +136,7 @@ class Ruling:
         judged = len(self.cells) - counts["not judged"]
         others = [f"{count} {outcome}" for outcome, count in counts.items() if count and outcome != "held"]
         unresolved = [f"{len(self.unresolved)} held without being resolved"] if self.unresolved else []
-        held = [f"held by {counts['held']} of {judged} cell{'' if judged == 1 else 's'}"] if judged else []
+        held = [f"held by {counts['held']} of {judged} cells"] if judged else []
         return ", ".join([*held, *others, *unresolved])
 
     def sentence(self) -> str:
