@@ -90,7 +90,7 @@ class Pairing:
 def pairings(run: RunRecord, table: Sequence[Row]) -> list[Pairing]:
     """Every pairing that has numbers, by model and workload: the ranked number with energy, size, the task's metric and price.
 
-    Of energy there is one for each power boundary, of price one for each currency: they are never mixed.
+    Of energy there is one for each power boundary, of price one for each currency in which devices differ: they are never mixed.
     """
     groups: dict[tuple[str, str], list[Mapping[str, Row]]] = {}
     for cell in ordered_cells(table):
@@ -138,7 +138,8 @@ def _prices(run: RunRecord, cells: Sequence[Mapping[str, Row]]) -> Iterator[tupl
     of = {row.cell: price for cell in cells for row in [next(iter(cell.values()))] if (price := prices.get(row.device))}
     for currency in sorted({price.currency for price in of.values()}):
         within = {cell: _priced(price) for cell, price in of.items() if price.currency == currency}
-        yield Axis("", f"device price in {text.line(currency, 20)}", True), within
+        if len({value.value for value in within.values()}) > 1:
+            yield Axis("", f"device price in {text.line(currency, 20)}", True), within
 
 
 def _valued(cells: Sequence[Mapping[str, Row]], *metrics: str) -> list[Row]:
