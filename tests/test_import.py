@@ -309,7 +309,9 @@ def test_foreign_rows_are_marked_and_never_ranked_or_compared(results: Path, tmp
     assert {(row.protocol, row.device, row.backend, row.status) for row in found} == {("trtexec", "nano", "tensorrt tool=trtexec", "valid")}
     head = {row.metric: row for row in found}["latency_p90_s"]
     assert (head.value, head.low, head.n, head.reason) == (pytest.approx(1.064e-3), None, 400, "foreign protocol")
-    assert verdict(record, rows(record)) == verdict(before, rows(before))
+    decided = verdict(record, rows(record))
+    assert decided.foreign
+    assert dataclasses.replace(decided, foreign=False) == verdict(before, rows(before))
     ours = next(row for row in rows(record) if row.metric == "latency_p90_s" and not row.protocol)
     assert judge(ours, head).reasons == judge(head, ours).reasons == ("foreign protocol",)
 
