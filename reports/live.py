@@ -28,7 +28,10 @@ def live(run: RunRecord, table: Sequence[Row]) -> dict[str, object]:
             cell: {row.metric: _shown(row) for row in metrics.values() if row.metric in {*wanted, headline(row.workload)}}
             for cell, metrics in cells.items()
         },
-        "metrics": {name: {"label": METRICS[name].label, "better": METRICS[name].better} for name in {**dict.fromkeys(ENERGIES), **{row.metric: None for row in table}}},
+        "metrics": {
+            name: {"label": METRICS[name].label, "better": METRICS[name].better}
+            for name in {**dict.fromkeys(ENERGIES), **{row.metric: None for row in table}}
+        },
         "floors": {device: floor.share for device, floor in known_floors(run, table).items()},
         "tie_floor": TIE_FLOOR,
         "fewest_launches": FEWEST_LAUNCHES,
