@@ -4,6 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 DEV_STAMP := .venv/.installed-dev
 UV_VERSION := $(shell sed -n 's/^uv==//p' constraints.txt)
+COMPILE = $(BIN)/python -m compileall -q -j 0 .venv/lib >/dev/null || true # once, not in every process; packages hold files for other Pythons too
 INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constraints.txt
 
 .PHONY: demo test check format bench lab lab-down test-lab environments clean
@@ -54,12 +55,14 @@ clean:
 
 $(STAMP): .venv/bin/uv pyproject.toml constraints.txt
 	$(INSTALL) --editable '.[tflite,openvino]'
+	$(COMPILE)
 	touch $@
 
 $(DEV_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch # uv would not find pip's own CPU build
 	$(INSTALL) --editable '.[tflite,openvino,train,search,dask,parquet,mlflow,dev]'
 	$(INSTALL) --no-deps --target .venv/stubs tensorrt-stubs # not beside the rest: it would pose as TensorRT, and asks for it
+	$(COMPILE)
 	touch $@
 
 environments: $(DEV_STAMP) ## resolves the wheels of controller/environments.toml again
