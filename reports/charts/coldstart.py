@@ -29,7 +29,8 @@ def cold_start(cells: Sequence[Metrics], names: Mapping[str, str]) -> Drawn | No
     x = alt.X("start:Q", title=f"cold start ({unit})", scale=scale, axis=alt.Axis(tickCount=8))
     base = alt.Chart(alt.NamedData("parts")).encode(y=names_axis(sums), opacity=fading())
     bars = base.mark_bar(stroke="var(--page)", strokeWidth=1.5, height=15).encode(x=x, x2="end:Q", color=colour, tooltip=tooltip())
-    inside = base.mark_text(color="var(--on-series)", fontSize=11).encode(x="middle:Q", text="inside:N")
+    roomy = base.transform_filter("datum.inside")
+    inside = roomy.mark_text(color="var(--on-series)", fontSize=11).encode(x="middle:Q", text="inside:N")
     figures = column(alt.Chart(alt.NamedData("sums")).encode(y=names_axis(sums)), WIDTH)
     return layered(bars, inside, figures, width=WIDTH, height={"step": STEP}), {"parts": parts, "sums": sums}
 
