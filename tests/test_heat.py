@@ -100,9 +100,10 @@ def test_the_limit_is_that_of_the_hottest_sensor() -> None:
     launch = traced(cell("pi-a", "int8", "tflite", 1).launches[0], peak_c=85.0)
     assert launch.before
     assert launch.after
+    limits_c = {"cpu": 100.0, "board": 80.0}
     around = {
-        "before": launch.before._replace(limits_c={"cpu": 100.0, "board": 80.0}),
-        "after": launch.after._replace(peaks_c={"cpu": 85.0, "board": 40.0}),
+        "before": launch.before._replace(limits_c=limits_c),
+        "after": launch.after._replace(limits_c=limits_c, peaks_c={"cpu": 85.0, "board": 40.0}),
     }
     course = course_of(dataclasses.replace(launch, **around))
     assert (course.limit_c, course.throttled) == (100.0, ())

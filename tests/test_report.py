@@ -27,7 +27,7 @@ from reports.summary import summary
 from reports.table import rows, to_csv, to_json
 
 HOSTILE = '</script><script>document.title="taken"</script>\x1b[31mred\x07 \u202egnp"><img src=x onerror=alert(1)>\u0000{{ 7 * 7 }}'
-CHARTS = ("latency", "footprint", "cold-start", "accuracy")
+CHARTS = ("latency", "footprint", "cold-start", "accuracy-accuracy")
 FLAGS = (
     "--headless",
     "--no-sandbox",
