@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -12,7 +13,7 @@ from reports import format as fmt
 from reports import text
 from reports.baseline import Baseline
 from reports.certainty import checks, device_states, footings
-from reports.charts import MOST_CELLS, Chart, Drawing, charts, runtime
+from reports.charts import MOST_CELLS, Chart, Drawing, cell_charts, further_charts, runtime
 from reports.charts.base import foremost
 from reports.charts.drawing import Draw
 from reports.charts.trend import trend_charts
@@ -50,12 +51,13 @@ def _render(run: RunRecord, baseline: Baseline | None, kept: Path | None, draw: 
     from markupsafe import Markup
 
     table = rows(run)
+    drawn = cell_charts(table, run.cells, draw)
     paired = pairings(run, table)
     overtime = courses(run, table)
-    drawn = charts(table, paired, overtime, run.cells, draw) | trend_charts(baseline and baseline.trend, table, draw)
+    drawn |= further_charts(table, paired, overtime, draw) | trend_charts(baseline and baseline.trend, table, draw)
     scripts = (runtime(kept), "\n".join((_TEMPLATES / name).read_text("utf-8") for name in _SCRIPTS)) if drawn else ()
     return (
-        _environment()
+        _environment(kept)
         .get_template("report.html.j2")
         .render(
             **_content(run, table, drawn, baseline),
@@ -156,10 +158,11 @@ def _navigation(parts: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 @cache
-def _environment() -> Any:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+def _environment(kept: Path | None) -> Any:
+    from jinja2 import Environment, FileSystemBytecodeCache, FileSystemLoader, StrictUndefined
 
     return Environment(
+        bytecode_cache=FileSystemBytecodeCache(str(kept)) if kept and os.access(kept, os.W_OK) else None,
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,

@@ -32,6 +32,7 @@ _NAME = 52  # characters of a cell's name beside an axis; a limit in pixels make
 
 _TOOLTIP = {"cell": "cell", "label": "metric", "shown": "value", "interval": "95 % interval", "n": "n", "status": "status"}
 _TAG = re.compile(r"<[^>]*>")
+_ID = re.compile(r' id="|url\(#')
 _LONG = re.compile(r"-?\d+\.\d{3,}")
 _EMPTY = re.compile(r'<path class="(?:background|foreground)"[^>]* d="(?:M0,0h0v0h0Z)?"[^>]*/>')
 _NEEDLESS = re.compile(  # for assistive technology, which the page tells in words; for Vega; and SVG's own defaults
@@ -52,7 +53,7 @@ class Chart:
     @property
     def svg(self) -> str:
         """The drawing, when it is done."""
-        return _small(self.drawn.result())
+        return _small(self.drawn.result(), self.name)
 
 
 def runtime(kept: Path | None = None) -> str:
@@ -113,12 +114,16 @@ def layered(*layers: AltairChart | View, **properties: Any) -> View:
     return {"layer": [view(one) for one in layers], **properties}
 
 
-def _small(svg: str) -> str:
-    """The drawing without what says nothing, its font named once, coordinates to a hundredth of a pixel; text between tags stays."""
+def _small(svg: str, name: str) -> str:
+    """The drawing without what says nothing, its font named once, coordinates to a hundredth of a pixel; text between tags stays.
+
+    Ids have the chart's name in front: a page has many drawings, and each process counts its own.
+    """
     font = f' font-family="{FONT}"'
 
     def smaller(tag: re.Match[str]) -> str:
-        return _LONG.sub(lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), _NEEDLESS.sub("", tag[0].replace(font, "")))
+        own = _ID.sub(rf"\g<0>{name}-", _NEEDLESS.sub("", tag[0].replace(font, "")))
+        return _LONG.sub(lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), own)
 
     return _TAG.sub(smaller, _EMPTY.sub("", svg)).replace("<svg", f"<svg{font}", 1)
 

@@ -1,6 +1,6 @@
-"""Draws specifications to SVG in a process of its own: drawing holds the interpreter, and more charts are declared meanwhile.
+"""Draws specifications to SVG in processes of their own: drawing holds the interpreter, and more charts are declared meanwhile.
 
-This file is that process's program too, run by its path so that nothing else is imported: a line of JSON in, a line of JSON out.
+This file is those processes' program too, run by its path so that nothing else is imported: a line of JSON in, a line of JSON out.
 """
 
 import json
@@ -8,8 +8,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Any, Self
 
+PROCESSES = 2
 Draw = Callable[[Mapping[str, Any], str], Future[str]]  # a specification, of a version of Vega-Lite
 
 
@@ -21,33 +23,44 @@ def here(spec: Mapping[str, Any], version: str) -> Future[str]:
 
 
 class Drawing:
-    """A process that draws, from the `with` statement's beginning to its end; where it dies this process draws instead."""
+    """Processes that draw, from the `with` statement's beginning to its end; for one that dies this process draws instead."""
 
     def __enter__(self) -> Self:
-        """Start it, without waiting until it can draw."""
+        """Start them, without waiting until they can draw."""
         command = [sys.executable, "-P", __file__]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        self._thread = ThreadPoolExecutor(1)
+        pipe = subprocess.PIPE
+        self._processes = [
+            subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, encoding="utf-8")
+            for _ in range(PROCESSES)
+        ]
+        self._idle: SimpleQueue[subprocess.Popen[str]] = SimpleQueue()
+        for process in self._processes:
+            self._idle.put(process)
+        self._threads = ThreadPoolExecutor(PROCESSES)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End it."""
-        self._thread.shutdown(cancel_futures=True)
-        self._process.kill()
-        self._process.communicate()
+        """End them."""
+        self._threads.shutdown(cancel_futures=True)
+        for process in self._processes:
+            process.kill()
+            process.communicate()
 
     def draw(self, spec: Mapping[str, Any], version: str) -> Future[str]:
-        """Draw when those asked for before are drawn; the result raises ValueError for what is no Vega-Lite."""
-        return self._thread.submit(self._ask, spec, version)
+        """Draw as soon as a process is idle; the result raises ValueError for what is no Vega-Lite."""
+        return self._threads.submit(self._ask, spec, version)
 
     def _ask(self, spec: Mapping[str, Any], version: str) -> str:
-        assert self._process.stdin is not None  # noqa: S101  it is a pipe
-        assert self._process.stdout is not None  # noqa: S101  it is a pipe
+        process = self._idle.get()
+        assert process.stdin is not None  # noqa: S101  it is a pipe
+        assert process.stdout is not None  # noqa: S101  it is a pipe
         try:
-            print(json.dumps([spec, version]), file=self._process.stdin, flush=True)
-            return json.loads(self._process.stdout.readline())["svg"]
+            print(json.dumps([spec, version]), file=process.stdin, flush=True)
+            return json.loads(process.stdout.readline())["svg"]
         except (OSError, ValueError, KeyError):
             return _svg(spec, version)
+        finally:
+            self._idle.put(process)
 
 
 def _svg(spec: Mapping[str, Any], version: str) -> str:
