@@ -28,7 +28,7 @@ from reports.records import CellRecord, DeviceRecord, LaunchRecord, Price, RunRe
 LAUNCHES, SAMPLES, EVALUATED, SECONDS, OPERATIONS, INFERENCES = 5, 2_000, 1_000, 20, 20, 50
 VARIANTS = ("fp32", "fp16", "int8", "prune-50", "prune-50-int8")
 BACKENDS = ("onnxruntime", "tflite")
-WRITES, PAINTS = 3, 5
+WRITES, PAINTS = 5, 5
 PACKAGES = ("altair", "jinja2", "playwright", "vl-convert-python")
 FIRST_PAINT = "performance.getEntriesByName('first-contentful-paint')[0].startTime"
 STARTED = "2025-01-01T12:00:00Z"
