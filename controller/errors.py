@@ -6,6 +6,7 @@ from enum import IntEnum
 from pathlib import Path
 
 from agent.schema import Fault, FaultError
+from controller.redaction import redact
 
 MAX_LINES = 100  # of problems shown; the rest is counted
 
@@ -120,13 +121,13 @@ def render(error: FleetmarkError | FaultError | Fault) -> str:
         fault = error.fault if isinstance(error, FaultError) else error
         what, _, why = fault.message.partition("\n")
         code, following = fault.code, fault.next
-    lines = [f"error[{code}]: {what}", *_block("why:", why), *_block("next:", following)]
+    lines = [f"error[{code}]: {redact(what)}", *_block("why:", redact(why)), *_block("next:", redact(following))]
     return "\n".join(printable(line) for line in lines)
 
 
 def printable(text: str) -> str:
-    """`text` with every character that is not printed as itself (control, bidirectional, surrogate) as a backslash escape."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    """`text` without secrets, every character that is not printed as itself (control, bidirectional, surrogate) as a backslash escape."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in redact(text))
 
 
 def _block(label: str, text: str) -> list[str]:

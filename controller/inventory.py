@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema, mode
 
 import backends
 from agent import sensors
-from controller import strict, yamlfile
+from controller import redaction, strict, yamlfile
 from controller.hostkeys import parse_pin
 from controller.strict import FilePath, Name, Record, UniqueNames, Version, nearest, quoted
 
@@ -88,6 +88,10 @@ def _find_token(token: str, info: ValidationInfo) -> str:
     return f"file:{strict.resolve(where, info)}" if kind == "file" else token
 
 
+def _find_tokens(env: Mapping[str, str], info: ValidationInfo) -> Mapping[str, str]:
+    return {name: _find_token(value, info) if redaction.is_secret_name(name) else value for name, value in env.items()}
+
+
 def _check_meter(name: str, info: ValidationInfo) -> str:
     if isinstance(info.context, strict.Context) and name not in (known := info.context.document.names("meters")):
         raise ValueError(f"no meter is called {quoted(name)} under `meters`; {nearest(name, known)}")
@@ -147,8 +151,10 @@ class AgentSettings(Record):
     """Its interpreter, Python 3.6 or later; by default the python3 of the PATH."""
     cache_dir: Word = "~/.cache/fleetmark"
     """The only folder on the device that fleetmark writes to."""
-    env: Mapping[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], str] = Field(default_factory=dict[str, str])
-    """Environment variables of the measured process."""
+    env: Annotated[Mapping[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], str], AfterValidator(_find_tokens)] = Field(
+        default_factory=dict[str, str]
+    )
+    """Environment variables of the measured process; that of a secret (..._TOKEN, ..._PASSWORD) says where it is: env:NAME or file:PATH."""
 
 
 class Settle(Record):
@@ -306,6 +312,8 @@ def parse(path: Path, text: str) -> Inventory:
     """Give the inventory in `text` as if it stood in the file; raises as `load`."""
     file = strict.validate(yamlfile.parse(path, text), _File)
     devices = {name: _device(name, entry, file.defaults) for name, entry in file.devices.items()}
+    for device in devices.values():
+        redaction.learn_variables(device.agent.env)
     return Inventory(file.version, file.defaults, file.meters, devices, path)
 
 

@@ -1,9 +1,7 @@
 """Power meters outside of the devices, read on this machine while a launch runs, and what relates this clock to the device's."""
 
-import os
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -13,12 +11,12 @@ from agent.power import METER, SENSOR, PowerTrace, Sampler
 from agent.schema import FaultError, dump, load
 from agent.sensors import SensorError
 from agent.system import System
+from controller import redaction
 from controller.collect import Collected, Samples
 from controller.inventory import Meter
 from controller.remote import Remote
 
 ROUND_TRIPS = 20
-MAX_SECRET_BYTES = 4096
 MOST_FAILED = 0.1  # of a meter's readings, for what is left to cover a window
 CLOCK_OFFSET, CLOCK_ERROR = f"{METER}_clock_offset_s", f"{METER}_clock_error_s"
 
@@ -58,27 +56,18 @@ def compare(remote: Remote) -> Offset:
 def options(meter: Meter) -> dict[str, Any]:
     """Give what a meter's driver has to know, its password among it: not to be stored or shown. Raises FaultError `meter_lost`."""
     told = meter.model_dump(exclude={"driver", "token"})
-    return told if meter.token is None else {**told, "password": _secret(meter.token)}
+    if meter.token is None:
+        return told
+    password = _secret(meter.token)
+    redaction.learn(f"{meter.user}:{password}")  # as Basic sends it
+    return {**told, "password": password}
 
 
 def _secret(token: str) -> str:
-    """What env:NAME or file:PATH refers to, without the line's end."""
-    kind, _, where = token.partition(":")
     try:
-        secret = os.environ.get(where, "") if kind == "env" else _content(Path(where))
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise FaultError("meter_lost", f"the meter's token cannot be read from {where}: {why}", "mend `token` of the meter") from None
-    if not secret:
-        raise FaultError(
-            "meter_lost", f"{token} holds no token", f"export {where}=... before the run" if kind == "env" else "write it there"
-        )
-    return secret
-
-
-def _content(path: Path) -> str:
-    with path.open("rb") as file:
-        return file.read(MAX_SECRET_BYTES).decode("utf-8").strip()
+        return redaction.reveal(token)
+    except ValueError as error:
+        raise FaultError("meter_lost", str(error), "mend `token` of the meter, or export the variable before the run") from None
 
 
 class Readings:

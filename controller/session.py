@@ -10,7 +10,7 @@ import tenacity
 
 from agent.description import Probe
 from agent.schema import Artifact, Cell, Event, FaultError, LaunchSpec, SampleFile
-from controller import metering, profiles, provision, runtimes, targets
+from controller import metering, profiles, provision, redaction, runtimes, targets
 from controller.collect import Collected, collect
 from controller.dataset import Dataset
 from controller.inventory import Device, Meter
@@ -206,7 +206,7 @@ class Session:
             workload=profiles.driven(self.profile, job.cell.workload),
             python=choice.python,
             environment=choice.folder,
-            environ=dict(self.device.agent.env),
+            environ=redaction.revealed(self.device.agent.env),
             data=job.dataset.sha256,
             feeds=list(job.dataset.feeds[job.cell.format]),
             evaluate=evaluate,

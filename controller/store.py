@@ -18,6 +18,7 @@ from sqlalchemy import exc
 from agent.schema import Cell, Fault, dump
 from controller.collect import Samples
 from controller.errors import FleetmarkError
+from controller.redaction import to_json
 from controller.stored import cell_record, device_record, launch_record, pack, raw_launch, unpack, variant_record
 from controller.tables import PROFILED, SCHEMA, cells, devices, launches, metadata, runs, samples, variants
 from reports.raw import RawLaunch
@@ -47,7 +48,9 @@ class Store:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / FILE_NAME
-        self._engine = sa.create_engine(f"sqlite:///{self.path}", connect_args={"timeout": BUSY_S}, poolclass=sa.pool.NullPool)
+        self._engine = sa.create_engine(
+            f"sqlite:///{self.path}", connect_args={"timeout": BUSY_S}, poolclass=sa.pool.NullPool, json_serializer=to_json
+        )
         try:
             with self._engine.begin() as connection:
                 found = _schema(connection)

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 
+from controller import redaction
 from controller.inventory import Device
 from controller.remote import Remote
 from controller.sshconfig import SshSettings
@@ -29,7 +30,7 @@ def open_remote(device: Device) -> Remote:
     transport = connect(device.name, ssh_settings(device))
     python = device.agent.python or ("python3" if device.ssh else sys.executable)
     try:
-        return Remote(transport, device.name, python, device.agent.cache_dir, device.agent.env)
+        return Remote(transport, device.name, python, device.agent.cache_dir, redaction.revealed(device.agent.env))
     except BaseException:
         transport.close()
         raise

@@ -93,7 +93,7 @@ def _other(error: Exception) -> int:
         return ExitCode.USAGE
     import traceback
 
-    traceback.print_exc()
+    stderr_text(traceback.format_exc().rstrip("\n"))
     stderr_text("error[internal]: this is a bug in fleetmark; please report it with the lines above", "red")
     return ExitCode.INTERNAL
 

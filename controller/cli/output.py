@@ -19,8 +19,9 @@ def stderr_text(text: str, style: str = "") -> None:
     from rich.text import Text
 
     from controller.errors import printable
+    from controller.redaction import redact
 
-    lines = "\n".join(map(printable, text.split("\n")))
+    lines = "\n".join(map(printable, redact(text).split("\n")))
     Console(stderr=True, soft_wrap=True).print(Text(lines, style))
 
 
@@ -54,8 +55,11 @@ def stdout_json(kind: str, content: object) -> None:
 
 
 def json_text(kind: str, content: object) -> str:
-    """Give what `stdout_json` prints."""
-    return json.dumps({"version": VERSION, kind: content}, indent=2, default=str) + "\n"
+    """Give what `stdout_json` prints, secrets redacted."""
+    from controller.redaction import REDACTOR
+
+    plain = json.loads(json.dumps({"version": VERSION, kind: content}, default=str))
+    return json.dumps(REDACTOR.document(plain), indent=2) + "\n"
 
 
 def stdout_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> None:
