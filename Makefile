@@ -60,7 +60,7 @@ $(STAMP): .venv/bin/uv pyproject.toml constraints.txt
 
 $(DEV_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch # uv would not find pip's own CPU build
-	$(INSTALL) --editable '.[tflite,openvino,train,search,dask,parquet,mlflow,dev]'
+	$(INSTALL) --editable '.[tflite,openvino,train,search,dask,parquet,mlflow,postgres,dev]'
 	$(INSTALL) --no-deps --target .venv/stubs tensorrt-stubs # not beside the rest: it would pose as TensorRT, and asks for it
 	$(COMPILE)
 	touch $@

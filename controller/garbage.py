@@ -43,12 +43,12 @@ class Item:
     why: str
 
 
-def kept(results: Path) -> Kept:
-    """Give what the runs in a results folder use; nothing where there are no results."""
+def kept(results: Path, url: str | None = None) -> Kept:
+    """Give what the runs in a results folder, or at a database URL, use; nothing where there are no results in the folder."""
     try:
-        store = Store.open(results)
+        store = Store.open(results, url)
     except FleetmarkError:
-        if results.exists() and any(results.iterdir()):
+        if url or (results.exists() and any(results.iterdir())):
             raise
         return Kept(frozenset(), None)
     try:

@@ -1,11 +1,9 @@
 """One run from its request to its report: plan, make the artifacts, measure, store, render."""
 
-import fcntl
 import os
 import platform
 import secrets
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -91,23 +89,8 @@ def execute(request: Request, store: Store, listener: Listener, run_id: str, res
 
     KeyboardInterrupt passes through with all that is done in the store. Raises FleetmarkError if somebody else is at the same run.
     """
-    with _alone(store.path.parent / run_id):
+    with store.exclusive(run_id):
         _execute(request, store, listener, run_id, resume, on_plan)
-
-
-@contextmanager
-def _alone(folder: Path) -> Generator[None]:
-    """Hold the run's folder: two controllers of one run have the same lease, and would take each other's launches away."""
-    folder.mkdir(exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise FleetmarkError(f"run {folder.name} is still going on", next="wait until it ends, or interrupt it") from error
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _execute(request: Request, store: Store, listener: Listener, run_id: str, resume: bool, on_plan: Callable[[int], None]) -> None:

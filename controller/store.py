@@ -3,24 +3,37 @@
 Samples are one zlib-compressed blob a launch and metric, no row for each. A launch that has been written is never edited.
 """
 
-import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
-from sqlalchemy import exc
+from sqlalchemy.dialects import postgresql, sqlite
 
-from agent.schema import Cell, Fault, dump
+from agent.schema import Cell, Fault, SchemaError, dump
+from controller.alone import alone
 from controller.collect import Samples
+from controller.database import PATIENCE_S, Database, locate
 from controller.errors import FleetmarkError
-from controller.redaction import to_json
-from controller.stored import cell_record, device_record, launch_record, pack, raw_launch, unpack, variant_record
-from controller.tables import PROFILED, SCHEMA, cells, devices, launches, metadata, runs, samples, variants
+from controller.integrity import problems
+from controller.migrations import prepare
+from controller.stored import (
+    cell_record,
+    device_document,
+    device_record,
+    launch_document,
+    launch_record,
+    pack,
+    raw_launch,
+    unpack,
+    variant_document,
+    variant_record,
+)
+from controller.tables import PROFILED, cells, devices, launches, runs, samples, variants
 from reports.raw import RawLaunch
 from reports.records import DeviceRecord, Gate, LaunchRecord, RunRecord, VariantRecord
 
@@ -42,96 +55,106 @@ class RunRow:
     launches: int
 
 
+def _ignore(*_: object) -> None:
+    pass
+
+
 class Store:
-    """All results below one folder, or at one database URL."""
+    """All results of one database: the SQLite file in a folder, or what a URL names. `name` is what people call it."""
 
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.path = folder / FILE_NAME
-        self._engine = sa.create_engine(
-            f"sqlite:///{self.path}", connect_args={"timeout": BUSY_S}, poolclass=sa.pool.NullPool, json_serializer=to_json
-        )
-        try:
-            with self._engine.begin() as connection:
-                found = _schema(connection)
-        except exc.DatabaseError as error:
-            raise FleetmarkError(
-                f"{self.path} cannot be opened: {error.orig}", next="move it away, or choose another --results DIR"
-            ) from error
+    def __init__(
+        self,
+        folder: Path,
+        url: str | None = None,
+        *,
+        create: bool = True,
+        patience_s: float = PATIENCE_S,
+        say: Callable[[str], None] = _ignore,
+    ) -> None:
+        """Open it, made or migrated first where that is due, of which `say` hears.
 
-        if found != SCHEMA:
+        A write is tried again for `patience_s` while the database is locked, full or away. Raises FleetmarkError.
+        """
+        self._database = Database(locate(folder, url), patience_s)
+        self.name, path = self._database.name, self._database.path
+        self._still_alone: Callable[[], None] = _ignore
+        if path and create:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        if (path and not create and not path.exists()) or not prepare(self._database, say, create=create):
+            where = f"in {folder}" if url is None else f"in {self.name}"
             raise FleetmarkError(
-                f"{self.path} has schema {found}, this fleetmark reads {SCHEMA}",
-                next="use the fleetmark that wrote it, or --results DIR",
+                f"there are no results {where}", next="fleetmark run SUITE makes some; --results DIR or --store URL looks elsewhere"
             )
 
     @classmethod
-    def open(cls, folder: Path) -> Self:
-        """Give the store that is in `folder`; raises FleetmarkError where there is none."""
-        if not (folder / FILE_NAME).exists():
-            raise FleetmarkError(f"there are no results in {folder}", next="fleetmark run SUITE makes some; --results DIR looks elsewhere")
-        return cls(folder)
+    def open(cls, folder: Path, url: str | None = None, *, say: Callable[[str], None] = _ignore) -> Self:
+        """Give the store that is there; raises FleetmarkError where there is none."""
+        return cls(folder, url, create=False, say=say)
 
     def close(self) -> None:
         """Close the database."""
-        self._engine.dispose()
+        self._database.close()
 
     @contextmanager
-    def _transaction(self) -> Generator[sa.Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except exc.OperationalError as error:
-            raise FleetmarkError(
-                f"cannot write {self.path}: {error.orig}", next="free some space or end what locks it, then --resume"
-            ) from error
+    def exclusive(self, run_id: str) -> Generator[None]:
+        """Keep everybody else from this run for the block. Raises FleetmarkError if somebody is at it."""
+        with alone(self._database, run_id) as self._still_alone:
+            yield
+
+    def check(self) -> list[str]:
+        """Give what is wrong with the database itself and what it holds, a line each; nothing is changed. It reads all of it."""
+        with self._database.read() as connection:
+            return list(problems(connection))
 
     def create_run(self, run_id: str, started_at: str, document: Mapping[str, Any]) -> None:
         """Write a new run; `document` holds profile, suite, request, provenance."""
-        with self._transaction() as connection:
-            connection.execute(runs.insert().values(id=run_id, started_at=started_at, document=dict(document)))
+        row = {"id": run_id, "started_at": started_at, "document": dict(document)}
+        self._database.write(lambda connection: connection.execute(runs.insert().values(row)))
 
     def add_cells(
         self, run_id: str, planned: Sequence[tuple[str, Cell, Fault | None]], artifacts: Sequence[VariantRecord], *, first: int = 0
     ) -> None:
         """Write the run's cells, in order from place `first`, and its artifacts; those that are there already stay as they are."""
-        with self._transaction() as connection:
-            for position, (cell_id, cell, fault) in enumerate(planned, first):
-                row = {"run_id": run_id, "id": cell_id, "position": position, "document": dump(cell), "fault": dump(fault)}
-                connection.execute(cells.insert().prefix_with("OR IGNORE").values(row))
-            for artifact in artifacts:
-                document = {
-                    "model": artifact.model,
-                    "format": artifact.format,
-                    "size_bytes": artifact.size_bytes,
-                    "manifest": dict(artifact.manifest),
-                }
-                row = {"run_id": run_id, "sha256": artifact.sha256, "variant": artifact.variant, "document": document}
-                connection.execute(variants.insert().prefix_with("OR IGNORE").values(row))
+        found_cells = [
+            {"run_id": run_id, "id": cell_id, "position": position, "document": dump(cell), "fault": dump(fault)}
+            for position, (cell_id, cell, fault) in enumerate(planned, first)
+        ]
+        found_variants = [
+            {"run_id": run_id, "sha256": one.sha256, "variant": one.variant, "document": variant_document(one)} for one in artifacts
+        ]
+
+        def change(connection: sa.Connection) -> None:
+            _add_missing(connection, cells, found_cells)
+            _add_missing(connection, variants, found_variants)
+
+        self._database.write(change)
 
     def cell_faults(self, run_id: str, faults: Mapping[str, Fault | None]) -> None:
         """Set or clear why cells could not be started; a resumed run starts them after all."""
-        with self._transaction() as connection:
+
+        def change(connection: sa.Connection) -> None:
             for cell_id, fault in faults.items():
                 where = (cells.c.run_id == run_id) & (cells.c.id == cell_id)
                 connection.execute(cells.update().where(where).values(fault=dump(fault) if fault else sa.null()))
 
+        self._database.write(change)
+
     def set_device(self, run_id: str, device: DeviceRecord) -> None:
         """Write what a device said of itself."""
-        document = {
-            "kind": device.kind,
-            "tags": dict(device.tags),
-            "probe": dump(device.probe),
-            "groups": list(device.groups),
-            "price": asdict(device.price) if device.price else None,
-        }
-        with self._transaction() as connection:
-            where = (devices.c.run_id == run_id) & (devices.c.name == device.name)
-            connection.execute(devices.delete().where(where))
-            connection.execute(devices.insert().values(run_id=run_id, name=device.name, document=document))
+        row = {"run_id": run_id, "name": device.name, "document": device_document(device)}
+
+        def change(connection: sa.Connection) -> None:
+            connection.execute(devices.delete().where((devices.c.run_id == run_id) & (devices.c.name == device.name)))
+            connection.execute(devices.insert().values(row))
+
+        self._database.write(change)
 
     def begin_launch(self, run_id: str, cell_id: str, round_: int, launch_id: str, started_at: str) -> None:
-        """Note that a launch is about to start, so that a controller that dies can be resumed."""
+        """Note that a launch is about to start, so that a controller that dies can be resumed.
+
+        Raises FleetmarkError where the run is held by `exclusive` and somebody else has it by now.
+        """
+        self._still_alone()
         row = {
             "id": launch_id,
             "run_id": run_id,
@@ -140,55 +163,54 @@ class Store:
             "status": "started",
             "document": {"started_at": started_at},
         }
-        with self._transaction() as connection:
-            connection.execute(launches.insert().values(row))
+        self._database.write(lambda connection: connection.execute(launches.insert().values(row)))
 
     def finish_launch(self, launch: LaunchRecord, raw: Sequence[Samples]) -> None:
         """Write a launch's outcome and its raw samples in one transaction; only a `started` one can be finished."""
-        document = {
-            "before": dump(launch.before),
-            "after": dump(launch.after),
-            "fault": dump(launch.fault),
-            "log_tail": launch.log_tail,
-            "details": dict(launch.details),
-            "notes": list(launch.notes),
-        }
-        with self._transaction() as connection:
+        document = launch_document(launch)
+        packed = [{"launch_id": launch.id, **pack(sample)} for sample in raw]
+
+        def change(connection: sa.Connection) -> None:
             where = (launches.c.id == launch.id) & (launches.c.status == "started")
             begun = connection.execute(sa.select(launches.c.document).where(where)).scalar_one_or_none()
             written = connection.execute(launches.update().where(where).values(status=launch.status, document=(begun or {}) | document))
             if written.rowcount != 1:
                 raise FleetmarkError(f"launch {launch.id} has been written before", next="this is a bug: please report it")
-            for sample in raw:
-                connection.execute(samples.insert().values(launch_id=launch.id, **pack(sample)))
+            for row in packed:
+                connection.execute(samples.insert().values(row))
+
+        self._database.write(change)
 
     def open_launches(self, run_id: str) -> list[tuple[str, str, int]]:
         """Give (launch, cell, round) of those that were started and never collected."""
-        with self._engine.connect() as connection:
+        with self._database.read() as connection:
             query = sa.select(launches.c.id, launches.c.cell_id, launches.c.round)
             found = connection.execute(query.where((launches.c.run_id == run_id) & (launches.c.status == "started")))
             return [(row.id, row.cell_id, row.round) for row in found]
 
     def finish_run(self, run_id: str, finished_at: str) -> None:
         """Note that nothing is left to do."""
-        with self._transaction() as connection:
-            connection.execute(runs.update().where(runs.c.id == run_id).values(finished_at=finished_at))
+        update = runs.update().where(runs.c.id == run_id).values(finished_at=finished_at)
+        self._database.write(lambda connection: connection.execute(update))
 
     def tag_run(self, run_id: str, tag: str | None, *, force: bool = False) -> None:
         """Give the run this tag, which no other run has from then on, or none.
 
         Raises FleetmarkError, unless forced, where another run has it or this one has another.
         """
-        with self._transaction() as connection:
-            others = (runs.c.tag == tag) & (runs.c.id != run_id)
-            owner = connection.execute(sa.select(runs.c.id).where(others)).scalar() if tag else None
-            current = connection.execute(sa.select(runs.c.tag).where(runs.c.id == run_id)).scalar()
+
+        def change(connection: sa.Connection) -> None:
+            tags = {row.id: row.tag for row in connection.execute(sa.select(runs.c.id, runs.c.tag).with_for_update())}
+            owner = next((one for one, its in tags.items() if tag and its == tag and one != run_id), None)
+            current = tags.get(run_id)
             if owner and not force:
                 raise FleetmarkError(f"run {owner} is tagged {tag} already", next="choose another tag, or move this one with --force")
             if tag and current not in (None, tag) and not force:
                 raise FleetmarkError(f"run {run_id} is tagged {current} already", next="replace its tag with --force")
             connection.execute(runs.update().where(runs.c.id == owner).values(tag=sa.null()))
             connection.execute(runs.update().where(runs.c.id == run_id).values(tag=tag))
+
+        self._database.write(change)
 
     def list_runs(self) -> list[RunRow]:
         """Give all runs, the latest first."""
@@ -198,12 +220,12 @@ class Store:
         query = sa.select(runs, count_cells.label("cells"), count_launches.label("launches")).order_by(
             runs.c.started_at.desc(), runs.c.id.desc()
         )
-        with self._engine.connect() as connection:
+        with self._database.read() as connection:
             return [RunRow(**row._mapping) for row in connection.execute(query)]  # pyright: ignore[reportPrivateUsage] - its public name
 
     def artifacts(self) -> frozenset[str]:
         """Give the sha256 of every run's artifacts."""
-        with self._engine.connect() as connection:
+        with self._database.read() as connection:
             return frozenset(connection.execute(sa.select(variants.c.sha256)).scalars())
 
     def find_run(self, name: str) -> RunRow:
@@ -215,12 +237,12 @@ class Store:
             return found[0]
         if found:
             raise FleetmarkError(f"{name!r} names {len(found)} runs", next=f"say more of it, such as {found[0].id}")
-        raise FleetmarkError(f"there is no run {name!r} in {self.path}", next="fleetmark runs list shows those there are")
+        raise FleetmarkError(f"there is no run {name!r} in {self.name}", next="fleetmark runs list shows those there are")
 
     def load_run(self, run_id: str) -> RunRecord:
         """Give a whole run with its raw values (nanoseconds become seconds)."""
         run = self.find_run(run_id)
-        with self._engine.connect() as connection:
+        with self._database.read() as connection, _readable(run_id):
             raw = _load_samples(connection, run_id)
             by_cell: dict[str, list[LaunchRecord]] = {}
             done = (launches.c.run_id == run_id) & (launches.c.status != "started")
@@ -256,7 +278,7 @@ class Store:
 
     def raw(self, run_id: str) -> Iterator[RawLaunch]:
         """Give each launch of a run with its raw values but for output tensors, cell by cell, with one launch in memory at a time."""
-        with self._engine.connect() as connection:
+        with self._database.read() as connection, _readable(run_id):
             query = sa.select(launches, cells.c.document.label("cell"), cells.c.position).join(
                 cells, (cells.c.run_id == launches.c.run_id) & (cells.c.id == launches.c.cell_id)
             )
@@ -266,31 +288,19 @@ class Store:
                 yield raw_launch(run_id, row, connection.execute(stored.order_by(samples.c.metric)))
 
 
-def _schema(connection: sa.Connection) -> int:
-    """The schema's version; tables are made where there are none, by one of several that begin at once."""
-    version = sa.text("PRAGMA user_version")
-    found = connection.execute(version).scalar_one()
-    if found == 0:
-        _write_ahead(connection)
-        connection.execute(sa.text("BEGIN IMMEDIATE"))
-        metadata.create_all(connection)
-        connection.execute(sa.text(f"PRAGMA user_version={SCHEMA}"))
-        found = connection.execute(version).scalar_one()
-    return found
+@contextmanager
+def _readable(run_id: str) -> Generator[None]:
+    try:
+        yield
+    except SchemaError as error:
+        following = "upgrade fleetmark, if a later one wrote it; fleetmark doctor --store looks what else is wrong"
+        raise FleetmarkError(f"run {run_id} holds what this fleetmark cannot read: {error}", next=following) from error
 
 
-def _write_ahead(connection: sa.Connection) -> None:
-    """Switch the journal; SQLite's own time-out does not cover this statement, so several that begin at once take turns here."""
-    until = time.monotonic() + BUSY_S
-    while True:
-        try:
-            connection.execute(sa.text("PRAGMA journal_mode=WAL"))
-        except exc.OperationalError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.01)
-        else:
-            return
+def _add_missing(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    if rows:
+        connection.execute(insert(table).on_conflict_do_nothing(), rows)
 
 
 def _load_samples(connection: sa.Connection, run_id: str) -> dict[str, dict[str, NDArray[np.float64]]]:

@@ -2,19 +2,23 @@
 
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import asdict
+from typing import Any, Union, cast, get_args, get_origin
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.description import Probe
-from agent.schema import Cell, Conditions, Fault, load
+from agent.schema import Cell, Conditions, Fault, dump, load
 from controller.collect import DTYPES, Samples
+from controller.errors import printable
 from controller.tables import PROFILED
 from reports.foreign import protocol_of
 from reports.raw import RawLaunch, Series
 from reports.records import CellRecord, DeviceRecord, LaunchRecord, Price, VariantRecord
 from reports.table import names_of
+
+LONGEST_UNIT = 64
 
 
 def pack(sample: Samples) -> dict[str, Any]:
@@ -23,7 +27,7 @@ def pack(sample: Samples) -> dict[str, Any]:
     packed = zlib.compress(array.astype(array.dtype.newbyteorder("<")).tobytes(), 6)
     return {
         "metric": sample.metric,
-        "unit": sample.unit,
+        "unit": printable(sample.unit)[:LONGEST_UNIT],  # a device's own text, and PostgreSQL has no NUL in a text
         "dtype": array.dtype.name,
         "shape": list(array.shape),
         "stride": sample.stride,
@@ -39,8 +43,41 @@ def unpack(row: Any) -> Samples:
     return Samples(row.metric, row.unit, values, row.stride)
 
 
-def _optional(kind: Any, value: Any) -> Any:
-    return None if value is None else load(kind, value)
+def record(kind: Any, value: Any) -> Any:
+    """Give a stored record, None for None; fields that its kind has got since then have their defaults, where the wire would refuse it.
+
+    Raises SchemaError for anything else that is not as the kind has it, such as the fields of a later fleetmark.
+    """
+    return None if value is None else load(kind, _filled(kind, value))
+
+
+def _filled(kind: Any, value: Any) -> Any:
+    inner = [one for one in get_args(kind) if one is not type(None)]
+    if get_origin(kind) is Union:  # Optional
+        return _filled(inner[0], value)
+    match value:
+        case dict() if hasattr(kind, "_fields"):
+            defaults = {name: dump(default) for name, default in kind._field_defaults.items()}
+            told = cast("dict[str, Any]", value).items()
+            return defaults | {name: _filled(kind.__annotations__.get(name), item) for name, item in told}
+        case dict() if inner:
+            return {name: _filled(inner[-1], item) for name, item in cast("dict[str, Any]", value).items()}
+        case list() if inner:
+            return [_filled(inner[0], item) for item in cast("list[Any]", value)]
+        case _:
+            return value
+
+
+def launch_document(launch: LaunchRecord) -> dict[str, Any]:
+    """Give what a launch's row has in its document, but for when it was begun."""
+    return {
+        "before": dump(launch.before),
+        "after": dump(launch.after),
+        "fault": dump(launch.fault),
+        "log_tail": launch.log_tail,
+        "details": dict(launch.details),
+        "notes": list(launch.notes),
+    }
 
 
 def launch_record(row: Any, values: Mapping[str, NDArray[np.float64]]) -> LaunchRecord:
@@ -52,13 +89,24 @@ def launch_record(row: Any, values: Mapping[str, NDArray[np.float64]]) -> Launch
         status=row.status,
         started_at=document["started_at"],
         values=values,
-        before=_optional(Conditions, document["before"]),
-        after=_optional(Conditions, document["after"]),
-        fault=_optional(Fault, document["fault"]),
+        before=record(Conditions, document["before"]),
+        after=record(Conditions, document["after"]),
+        fault=record(Fault, document["fault"]),
         log_tail=document["log_tail"],
         details=document["details"],
         notes=tuple(document["notes"]),
     )
+
+
+def device_document(device: DeviceRecord) -> dict[str, Any]:
+    """Give what a device's row has in its document."""
+    return {
+        "kind": device.kind,
+        "tags": dict(device.tags),
+        "probe": dump(device.probe),
+        "groups": list(device.groups),
+        "price": asdict(device.price) if device.price else None,
+    }
 
 
 def device_record(row: Any) -> DeviceRecord:
@@ -69,10 +117,15 @@ def device_record(row: Any) -> DeviceRecord:
         row.name,
         document["kind"],
         document["tags"],
-        _optional(Probe, document["probe"]),
+        record(Probe, document["probe"]),
         tuple(document.get("groups", ())),
         Price(**price) if price else None,
     )
+
+
+def variant_document(variant: VariantRecord) -> dict[str, Any]:
+    """Give what an artifact's row has in its document."""
+    return {"model": variant.model, "format": variant.format, "size_bytes": variant.size_bytes, "manifest": dict(variant.manifest)}
 
 
 def variant_record(row: Any) -> VariantRecord:
@@ -83,7 +136,7 @@ def variant_record(row: Any) -> VariantRecord:
 
 def raw_launch(run_id: str, row: Any, stored: Iterable[Any]) -> RawLaunch:
     """Give a launch from its row, joined with its cell's document as `cell`, and its rows of `samples`."""
-    cell: Cell = load(Cell, row.cell)
+    cell: Cell = record(Cell, row.cell)
     names = {"run": run_id, "launch": row.id, "round": row.round, "started_at": row.document["started_at"], "status": row.status}
     found = [unpack(one) for one in stored]
     series = tuple(Series(one.metric, one.unit, one.stride, one.array) for one in found)
@@ -92,8 +145,8 @@ def raw_launch(run_id: str, row: Any, stored: Iterable[Any]) -> RawLaunch:
 
 def cell_record(row: Any, found: tuple[LaunchRecord, ...], sizes: Mapping[str, int]) -> CellRecord:
     """Give a cell from its row and all its launches; `sizes` are of artifacts by sha256."""
-    cell: Cell = load(Cell, row.document)
-    fault: Fault | None = _optional(Fault, row.fault)
+    cell: Cell = record(Cell, row.document)
+    fault: Fault | None = record(Fault, row.fault)
     measured = tuple(launch for launch in found if launch.round != PROFILED)
     profiled = [launch for launch in found if launch.round == PROFILED]
     return CellRecord(

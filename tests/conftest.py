@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import pytest
 from device_commands import fleetmark as fleetmark
 from device_commands import other_sshd as other_sshd
+from postgres import shared_postgres as shared_postgres
+from postgres import team_url as team_url
 from sshd import Sshd, require_sshd
 
 

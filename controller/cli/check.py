@@ -12,6 +12,7 @@ from controller.cli.output import even_if_unread, stderr_text, stdout_json, writ
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from controller.store import Store
     from reports.cheapest import Gated
     from reports.records import RunRecord
     from reports.table import Row
@@ -34,6 +35,7 @@ def check(
     markdown: Markdown = None,
     github: Github = None,
     results: options.Results = options.RESULTS,
+    url: options.Store = None,
     json: options.Json = False,
 ) -> int:
     """Check a run against gates, for CI.
@@ -49,7 +51,7 @@ def check(
     from reports.markdown import to_markdown
 
     on_stdout = _on_stdout({"--json": json, "--junit": str(junit) == "-", "--markdown": str(markdown) == "-"})
-    record = _load(run, gates, results)
+    record = _load(run, gates, options.open_store(results, url))
     rows = table.rows(record)
     found = gated(record, rows)
     code = exit_code(record, len(found.failures))
@@ -77,16 +79,15 @@ def _on_stdout(asked: "Mapping[str, bool]") -> list[str]:
     return found
 
 
-def _load(run: str, gates: Path | None, results: Path) -> "RunRecord":
+def _load(run: str, gates: Path | None, store: "Store") -> "RunRecord":
     """The run with the gates to check it against."""
     from dataclasses import replace
 
     from controller import gate_file, history
     from controller.errors import FleetmarkError
     from controller.gates import bind
-    from controller.store import Store
 
-    record = history.load(Store.open(results), run)
+    record = history.load(store, run)
     if gates:
         record = replace(record, gates=bind(gate_file.load(gates), record.devices.values()))
     if not record.gates:

@@ -57,6 +57,7 @@ def compare(
     fail_on: Fail = FailOn.NONE,
     whole: All = False,
     results: options.Results = options.RESULTS,
+    url: options.Store = None,
     json: options.Json = False,
     to: To = Form.TEXT,
     output: Out = None,
@@ -71,12 +72,11 @@ def compare(
 
     from controller import history
     from controller.errors import ExitCode, FleetmarkError
-    from controller.store import Store
     from reports import compared
 
     if json and to == Form.MARKDOWN:
         raise FleetmarkError("--json and --to markdown ask for two forms", next="leave one of them out")
-    found = history.compare(Store.open(results), base, new, rerun)
+    found = history.compare(options.open_store(results, url), base, new, rerun)
     with even_if_unread():
         if output is None and to == Form.TEXT and not json:
             Console(width=terminal_width()).print(compared.drawn(found, whole=whole))

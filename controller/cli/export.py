@@ -53,6 +53,7 @@ def export(
     to: To = Format.CSV,
     raw: Raw = False,
     results: options.Results = options.RESULTS,
+    url: options.Store = None,
     output: options.Output = None,
     tracking_uri: TrackingUri = None,
     experiment: Experiment = "fleetmark",
@@ -60,9 +61,8 @@ def export(
     """Write a run in another format: its table, with every cell and each number to the last digit, or its raw samples."""
     from controller import history
     from controller.errors import FleetmarkError
-    from controller.store import Store
 
-    store = Store.open(results)
+    store = options.open_store(results, url)
     if raw:
         _write_raw(store, store.find_run(run).id, to, output)
         return

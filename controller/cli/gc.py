@@ -24,6 +24,7 @@ def gc(
     yes: Annotated[bool, typer.Option("--yes", help="Really delete it.")] = False,
     inventory: options.Inventory = options.INVENTORY,
     results: options.Results = options.RESULTS,
+    url: options.Store = None,
     json: options.Json = False,
 ) -> int:
     """Tell what may go, and with --yes delete it.
@@ -41,7 +42,7 @@ def gc(
     from controller import garbage
     from controller.laptop import cache_folder
 
-    items = garbage.find(cache_folder(), garbage.kept(results))
+    items = garbage.find(cache_folder(), garbage.kept(results, url))
     if json:
         documents = [{"kind": item.kind, "path": item.path, "size_bytes": item.size_bytes, "why": item.why} for item in items]
         stdout_json("garbage", {"deleted": yes, "items": documents})

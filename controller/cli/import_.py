@@ -47,6 +47,7 @@ def import_(
     backend: Backend = "",
     run: Into = None,
     results: options.Results = options.RESULTS,
+    url: options.Store = None,
     json: options.Json = False,
 ) -> None:
     """Show another program's numbers beside ours, marked "foreign protocol".
@@ -54,10 +55,9 @@ def import_(
     They are never ranked or compared with ours: loop, warm-up and statistics are the program's own. Each file is one launch.
     """
     from controller.imports import Measured, bring_in, read
-    from controller.store import Store
 
     told = read(file, Measured(tool, device, model, variant, backend))
-    run_id = bring_in(Store.open(results) if run else Store(results), told, run)
+    run_id = bring_in(options.open_store(results, url, create=run is None), told, run)
     reading = told.reading
     for note in reading.notes:
         stderr_text(f"note: {note}")

@@ -19,6 +19,7 @@ def report(
     run: options.Run = "latest",
     baseline: Baseline = None,
     results: options.Results = options.RESULTS,
+    url: options.Store = None,
     output: options.Output = None,
     show: Open = False,
 ) -> None:
@@ -26,12 +27,11 @@ def report(
     from controller import history
     from controller.errors import FleetmarkError
     from controller.laptop import cache_folder
-    from controller.store import Store
     from reports import page
 
     if show and str(output) == "-":
         raise FleetmarkError("--open shows a file, and -o - writes none", next="leave one of them out")
-    store = Store.open(results)
+    store = options.open_store(results, url)
     record = history.load(store, run)
     document = page.render(record, history.baseline(store, record, baseline), cache_folder())
     written = write(document, output or results / record.id / "report.html")

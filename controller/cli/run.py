@@ -82,6 +82,7 @@ def run(
     select: options.Select = None,
     inventory: options.Inventory = options.INVENTORY,
     results: options.Results = options.RESULTS,
+    url: options.Store = None,
     recipe: Recipe = None,
     backend: Backend = None,
     data: Data = None,
@@ -99,12 +100,11 @@ def run(
     On the selected devices, which get what they lack. Ctrl-C keeps what is done; --resume goes on from there.
     """
     from controller.errors import FleetmarkError
-    from controller.store import Store
 
     if target is None and resume is None:
         raise FleetmarkError("give a SUITE or MODEL to run, or --resume RUN", next="fleetmark run --help")
     if resume is not None:
-        store = Store.open(results)
+        store = options.open_store(results, url)
         row = store.find_run(resume)
         _check_resumed(row, target)
         return _run(_request(row.document["request"], wheelhouse), store, results, row.id)
@@ -113,7 +113,7 @@ def run(
     asked["keep_all"] = keep_all
     asked |= {"recipes": recipe, "backends": backend, "data": _absolute(data), "tflite": _absolute(tflite), "task": task, "aa": twice}
     request = _request(asked, wheelhouse)
-    return _run(request, Store(results), results, None)
+    return _run(request, options.open_store(results, url, create=True), results, None)
 
 
 def _check_resumed(row: "RunRow", target: Path | None) -> None:
@@ -195,7 +195,7 @@ def _run(request: "Request", store: "Store", results: Path, resume: str | None) 
     except KeyboardInterrupt:
         if any(row.id == run_id for row in store.list_runs()):
             where = f" --results {shlex.quote(str(results))}" if results != options.RESULTS else ""
-            stderr_text(f"what is done is kept; to go on: fleetmark run --resume {run_id}{where}")
+            stderr_text(f"what is done is kept in {store.name}; to go on: fleetmark run --resume {run_id}{where}")
         raise
     record = history.load(store, run_id)
     baseline = history.baseline(store, record)

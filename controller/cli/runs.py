@@ -22,11 +22,10 @@ def runs() -> None:
 
 
 @app.command("list")
-def list_runs(results: options.Results = options.RESULTS, json: options.Json = False) -> None:
+def list_runs(results: options.Results = options.RESULTS, url: options.Store = None, json: options.Json = False) -> None:
     """List the runs, the latest first."""
-    from controller.store import Store
 
-    found = Store.open(results).list_runs()
+    found = options.open_store(results, url).list_runs()
     documents = [
         {
             "id": run.id,
@@ -64,15 +63,16 @@ def _age(started_at: str) -> str:
 
 
 @app.command("show")
-def show(run: options.Run = "latest", results: options.Results = options.RESULTS, json: options.Json = False) -> None:
+def show(
+    run: options.Run = "latest", results: options.Results = options.RESULTS, url: options.Store = None, json: options.Json = False
+) -> None:
     """Show a run's matrix, verdict and failures again."""
     from rich.console import Console
 
     from controller import history
-    from controller.store import Store
     from reports import summary, table
 
-    store = Store.open(results)
+    store = options.open_store(results, url)
     record = history.load(store, run)
     found = table.rows(record)
     if json:
@@ -88,16 +88,16 @@ def tag(
     force: Annotated[bool, typer.Option("--force", help="Take the tag from the run that has it, and the run's other tag from it.")] = False,
     remove: Annotated[bool, typer.Option("--remove", help="Take the run's tag away.")] = False,
     results: options.Results = options.RESULTS,
+    url: options.Store = None,
     json: options.Json = False,
 ) -> None:
     """Give a run a name that every command takes for it; no two runs have the same."""
     from controller import history
     from controller.errors import FleetmarkError
-    from controller.store import Store
 
     if (name is None) != remove:
         raise FleetmarkError("give either a NAME or --remove", next=f"fleetmark runs tag {run} baseline")
-    store = Store.open(results)
+    store = options.open_store(results, url)
     found = store.find_run(run)
     store.tag_run(found.id, None if name is None else history.valid_tag(store, name), force=force)
     if json:
@@ -112,16 +112,16 @@ def trend(
     metric: Annotated[str, typer.Option("--metric", help="Another metric of the table than the headline, such as size_bytes.")] = "",
     last: Annotated[int, typer.Option("--last", min=2, help="Of how many runs.")] = 8,
     results: options.Results = options.RESULTS,
+    url: options.Store = None,
     json: options.Json = False,
 ) -> None:
     """Show how a metric of each cell went: over the tagged runs, and the latest of the same suite, up to RUN."""
     from controller import history
     from controller.errors import FleetmarkError
-    from controller.store import Store
     from reports.baseline import cell_name
     from reports.metrics import METRICS
 
-    store = Store.open(results)
+    store = options.open_store(results, url)
     record = history.load(store, run)
     found = history.trend(store, record, metric, last)
     if json:
