@@ -9,6 +9,7 @@ MARKER = "fleetmark-begins"
 MAX_LINE_BYTES = 120_000  # Linux refuses a single argument above 128 KiB
 
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-=:, ")
+_ENCODED = tuple(chr(byte) if byte in _PLAIN else f"\\0{byte:03o}" for byte in range(256))
 _MARKER_LINE = re.compile(rb"%s ?(\d*)\n" % MARKER.encode())
 
 
@@ -30,7 +31,7 @@ def wrap(argv: Sequence[str]) -> str:
 
 
 def _octal(script: bytes) -> str:
-    return "".join(chr(byte) if byte in _PLAIN else f"\\0{byte:03o}" for byte in script)
+    return "".join(map(_ENCODED.__getitem__, script))
 
 
 def process_group(line: bytes) -> int | None:
