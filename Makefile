@@ -7,7 +7,7 @@ UV_VERSION := $(shell sed -n 's/^uv==//p' constraints.txt)
 COMPILE = $(BIN)/python -m compileall -q -j 0 .venv/lib >/dev/null || true # once, not in every process; packages hold files for other Pythons too
 INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constraints.txt
 
-.PHONY: demo test check format bench lab lab-down test-lab environments clean
+.PHONY: demo test fuzz fuzz-long check format bench lab lab-down test-lab environments clean
 
 demo: $(STAMP) ## the example suite on this machine, and where its report is
 	$(BIN)/fleetmark run examples/fashion/suite.yaml --profile quick
@@ -22,6 +22,12 @@ check: $(DEV_STAMP)
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/vermin -t=3.6- --violations --eval-annotations --no-tips agent backends
+
+fuzz: $(DEV_STAMP) ## minutes; what it finds lies in .fuzz/findings and stays until it is mended
+	PYTHONPATH=tests $(BIN)/python -m fuzz --seconds 20
+
+fuzz-long: $(DEV_STAMP) ## more than an hour; writes benchmarks/RESULTS.md
+	PYTHONPATH=tests $(BIN)/python -m fuzz --seconds 600 --results
 
 format: $(DEV_STAMP)
 	$(BIN)/ruff format .

@@ -89,10 +89,11 @@ def _follow(cache: Cache, launch: str, start: int) -> Iterator[bytes]:
         running = is_held(alive)  # looked at before the file, so that a last line is not missed
         lines, offset = _read_lines(path, offset)
         for line in lines:
-            ended = _field(line, "type", "") == "end"
+            kind, seq = _kind_and_number(line)
+            ended = kind == "end"
             if ended:
                 wait_until_free(alive)
-            if ended or _field(line, "seq", -1) >= start:
+            if ended or seq >= start:
                 yield line
             if ended:
                 return
@@ -116,11 +117,14 @@ def _read_lines(path: str, offset: int) -> Tuple[List[bytes], int]:
     return whole.splitlines(True), offset + len(whole)
 
 
-def _field(line: bytes, name: str, default: Any) -> Any:
+def _kind_and_number(line: bytes) -> Tuple[str, int]:
+    """An event's type and number; nothing and -1 for a line that is none, as after a disk's fault: its number is missed then."""
     try:
-        return json.loads(line.decode("ascii"))[name]
-    except (ValueError, KeyError, TypeError):
-        return default
+        event = json.loads(line.decode("ascii"))
+        kind, seq = event["type"], event["seq"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return "", -1
+    return (kind, seq) if isinstance(kind, str) and isinstance(seq, int) else ("", -1)
 
 
 def _lost(cache: Cache, launch: str) -> bytes:

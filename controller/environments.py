@@ -107,7 +107,7 @@ def choose(backend: str, runtime: str | None, python: str, machine: str, glibc: 
 
 def numbers(version: str) -> tuple[int, ...]:
     """A version's numbers, to compare by."""
-    return tuple(int(part) for part in version.split(".") if part.isdigit())
+    return tuple(int(part) for part in version.split(".") if part.isdecimal())
 
 
 def size_bytes(environment: Environment, cache: Path) -> int:

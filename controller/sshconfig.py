@@ -2,6 +2,7 @@
 
 import getpass
 import glob
+import os
 import re
 import shlex
 import subprocess
@@ -104,9 +105,15 @@ def _read_aliases(path: Path, found: dict[str, None], seen: set[Path]) -> None:
         if keyword == "host":
             found.update(dict.fromkeys(word for word in words if not set(word) & set("*?!")))
         for pattern in words if keyword == "include" else ():
-            names = sorted(glob.glob(str(Path("~/.ssh").expanduser() / Path(pattern).expanduser())))
-            for included in (Path(name) for name in names if Path(name).resolve() not in seen):
-                _read_aliases(included, found, seen)
+            for included in _included(pattern):
+                if included.resolve() not in seen:
+                    _read_aliases(included, found, seen)
+
+
+def _included(pattern: str) -> list[Path]:
+    """The files that an Include names; a folder, a device or a user whom nobody knows is nothing to read."""
+    names = glob.glob(os.path.join(os.path.expanduser("~/.ssh"), os.path.expanduser(pattern)))
+    return [Path(name) for name in sorted(names) if os.path.isfile(name)]
 
 
 def _words(line: str) -> tuple[str, list[str]]:

@@ -63,4 +63,4 @@ def _is_myriad(backend: str, chosen: Mapping[str, Any]) -> bool:
 
 
 def _release(runtime: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in runtime.partition("==")[2].split(".")[:2] if part.isdigit())
+    return tuple(int(part) for part in runtime.partition("==")[2].split(".")[:2] if part.isdecimal())

@@ -156,6 +156,22 @@ def test_the_end_is_told_once_the_supervisor_is_gone(launch: Launch) -> None:
         assert '"end"' in told.read()
 
 
+@pytest.mark.parametrize(
+    "garbage",
+    [b"\xff\0\0", b"{", b"[]", b"7", b'{"type": "end"}', b'{"type": [], "seq": {}}', b'{"type": "log", "seq": "1"}', b"[" * 100_000],
+)
+def test_a_line_that_is_no_event_is_left_out(launch: Launch, garbage: bytes) -> None:
+    """What a disk made of a line neither ends a follower nor is told: the number that is missing shows it."""
+    launch.spool.write("log", {})
+    with launch.file.open("ab") as file:
+        file.write(garbage + b"\n")
+    launch.spool.write("log", {})
+    launch.spool.write("end", {})
+    launch.spool.close()
+    launch.alive.close()
+    assert numbers(launch.follow()) == [0, 1, 2]
+
+
 def test_an_unknown_launch_is_refused_at_once(launch: Launch) -> None:
     """Following a launch that is not here, or whose name is a path, is a protocol fault."""
     for name in ("other", "../launches", "", "a" * 65):

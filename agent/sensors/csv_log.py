@@ -41,7 +41,7 @@ class CsvLog(PowerSensor):
         try:
             self._find_column()
             self._new_line()
-        except (OSError, SensorError) as error:
+        except (OSError, SensorError, csv.Error) as error:
             return missing(self.scope, "{}: {}".format(self.options["path"], clean(str(error))))
         return Found(self.scope, [self.rail], (self.rail,), "", {}, {"column": self.rail})
 
