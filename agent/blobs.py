@@ -2,14 +2,13 @@
 
 import contextlib
 import os
-import re
 import shutil
 import tempfile
 import zlib
 from typing import Any, Dict, Iterator, List
 
 from agent import lease
-from agent.cache import Cache, Lock, disk_fault, is_held, sha256_of, unlink
+from agent.cache import KEPT, Cache, Lock, disk_fault, is_held, sha256_of, unlink
 from agent.schema import FaultError, LaunchSpec
 
 MAX_MEMBERS = 100000
@@ -17,14 +16,6 @@ MAX_UNPACKED_BYTES = 4 << 30
 MAX_SAMPLES = 1 << 20
 MAX_DEADLINE_S = 7 * 86400.0
 UNPACKING = ".unpacking-"
-KEPT = {
-    "launches": re.compile(r"launches\Z"),
-    "prepared": re.compile(r"prepared\Z"),
-    "environments": re.compile(r"envs\Z"),
-    "blobs": re.compile(r"blobs\Z"),
-    "state": re.compile(r"((start|busy|install|lease)\.lock|lease\.json(\.\d+\.tmp)?|probe-\d+\.tmp)\Z"),
-    "agents": re.compile(r"agent-[0-9a-f]{12}\.pyz(\.part)?\Z"),
-}  # the order in which they are deleted: an agent that is cut off can go on
 
 
 def check(cache: Cache, spec: LaunchSpec) -> None:

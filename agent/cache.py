@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import os
 import re
+import stat
 import time
 from typing import Any, Dict, List, Optional
 
@@ -17,6 +18,15 @@ IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
 SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 MAX_DOCUMENT_BYTES = 16 << 20
 RETRY_S = 0.01
+FOLDERS = ("blobs", "envs", "launches", "prepared")
+KEPT = {
+    "launches": re.compile(r"launches\Z"),
+    "prepared": re.compile(r"prepared\Z"),
+    "environments": re.compile(r"envs\Z"),
+    "blobs": re.compile(r"blobs\Z"),
+    "state": re.compile(r"((start|busy|install|lease)\.lock|lease\.json(\.\d+\.tmp)?|probe-\d+\.tmp)\Z"),
+    "agents": re.compile(r"agent-[0-9a-f]{12}\.pyz(\.\d+)?(\.part)?\Z"),
+}  # the order in which they are deleted: an agent that is cut off can go on
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -47,12 +57,19 @@ class Cache:
         return os.path.join(self.root, *parts)
 
     def create(self) -> None:
-        """Make the folders, readable by their owner only; raises FaultError where the disk refuses."""
-        for name in ("blobs", "envs", "launches", "prepared"):
-            try:
+        """Make the folders, for their owner only.
+
+        Raises FaultError `env_missing` where somebody else could change what is in them, or where the disk refuses.
+        """
+        try:
+            os.makedirs(self.root, mode=0o700, exist_ok=True)
+            _refuse_open_way(self.root)
+            _keep_private(self.root, shared=True)
+            for name in FOLDERS:
                 os.makedirs(self.path(name), mode=0o700, exist_ok=True)
-            except OSError as error:
-                raise disk_fault(error, self.root) from error
+                _keep_private(self.path(name))
+        except OSError as error:
+            raise disk_fault(error, self.root) from error
 
     def names(self, folder: str) -> List[str]:
         """Return the finished entries of envs/ or launches/."""
@@ -60,6 +77,46 @@ class Cache:
             return sorted(name for name in os.listdir(self.path(folder)) if IDENTIFIER.match(name))
         except OSError:
             return []
+
+
+def _keep_private(folder: str, shared: bool = False) -> None:
+    """Take everybody else's rights to our folder away; one that may be `shared` with other things, such as a home, keeps those to read.
+
+    Raises FaultError for a folder of somebody else's, one that somebody else's link leads to, and one that others may write to; OSError.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        found = os.fstat(descriptor)
+        strangers = ({found.st_uid} - {os.geteuid()}) | ({os.lstat(folder).st_uid} - {os.geteuid(), 0})
+        if strangers:
+            from agent.system import user_name
+
+            raise _not_private("{} belongs to {}".format(folder, user_name(strangers.pop())))
+        if found.st_mode & 0o077 and not (shared and _has_other_things(descriptor)):
+            with contextlib.suppress(OSError):  # a USB stick's file system keeps the rights that it was mounted with
+                os.fchmod(descriptor, 0o700)
+        if os.fstat(descriptor).st_mode & 0o022:
+            raise _not_private("others may write to {}".format(folder))
+    finally:
+        os.close(descriptor)
+
+
+def _has_other_things(folder: int) -> bool:
+    return not all(any(kind.match(name) for kind in KEPT.values()) for name in os.listdir(folder))
+
+
+def _refuse_open_way(folder: str) -> None:
+    """Raise FaultError where everybody may rename `folder`, or a folder on the way to it, and put another in its place; OSError."""
+    for path in {folder, os.path.realpath(folder)}:
+        while path != os.path.dirname(path):
+            path = os.path.dirname(path)
+            mode = os.stat(path).st_mode
+            if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+                raise _not_private("{} lies in {}, in which everybody may rename and delete".format(folder, path))
+
+
+def _not_private(what: str) -> FaultError:
+    return FaultError("env_missing", what, "set agent.cache_dir in inventory.yaml to a folder that only this user may write to")
 
 
 def _checked(pattern: Any, name: str) -> str:

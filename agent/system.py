@@ -166,12 +166,13 @@ def clean(text: str) -> str:
     return " ".join(shown.split())[:MAX_CHARACTERS]
 
 
-def user_name() -> str:
-    """Return the name of the user this runs as, the number where it has none."""
+def user_name(user: Optional[int] = None) -> str:
+    """Return the name of a user, without one of whom this runs as; the number where it has none."""
+    number = os.geteuid() if user is None else user
     try:
-        return clean(pwd.getpwuid(os.geteuid()).pw_name)
+        return clean(pwd.getpwuid(number).pw_name)
     except KeyError:
-        return str(os.geteuid())
+        return str(number)
 
 
 def group_name(group: int) -> str:

@@ -25,6 +25,7 @@ import hashlib, json, os, sys
 root, name, sha256 = sys.argv[1:4]
 path = os.path.join(root, name)
 answer = {"python": list(sys.version_info[:3]), "present": False, "error": ""}
+os.umask(0o077)
 try:
     os.makedirs(root, mode=0o700, exist_ok=True)
     for found in (path + ".part", path):
