@@ -56,7 +56,7 @@ def locate(folder: Path, url: str | None) -> sa.URL:
     file = _FILE.fullmatch(url)
     if file and file[1] != ":memory:":
         return sa.URL.create("sqlite", database=file[1])
-    if not _TEAM.fullmatch(url):
+    if scheme[1] != TEAM or not _TEAM.fullmatch(url):
         raise FleetmarkError("the store's URL cannot be read", next=f"--store {EXAMPLE}, or --store sqlite:///PATH")
     found = sa.make_url(url)
     return found.update_query_dict({key: value for key, value in DEFAULTS.items() if key not in found.query})
@@ -67,7 +67,8 @@ class Database:
 
     def __init__(self, url: sa.URL, patience_s: float = PATIENCE_S) -> None:
         self.path = Path(url.database or "") if url.drivername == "sqlite" else None
-        self.name = str(self.path or url.set(username=None, query={}).render_as_string())
+        shown = sa.URL.create(url.drivername, host=url.host, port=url.port, database=url.database)
+        self.name = str(self.path or shown)
         told = {"host": url.host, "port": url.port, "username": url.username, "dbname": url.database}
         self._login = " ".join(["psql", *(f"--{key}={value}" for key, value in told.items() if value)])
         self.patience_s = patience_s

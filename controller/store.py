@@ -103,8 +103,13 @@ class Store:
 
     def check(self) -> list[str]:
         """Give what is wrong with the database itself and what it holds, a line each; nothing is changed. It reads all of it."""
-        with self._database.read() as connection:
-            return list(problems(connection))
+        found: list[str] = []
+        try:
+            with self._database.read() as connection:
+                found.extend(problems(connection))
+        except FleetmarkError as error:  # so damaged that it cannot be read on
+            found.append(error.message)
+        return found
 
     def create_run(self, run_id: str, started_at: str, document: Mapping[str, Any]) -> None:
         """Write a new run; `document` holds profile, suite, request, provenance."""

@@ -14,6 +14,7 @@ from sshd import free_port, unavailable
 
 OWNER, PASSWORD = "fleetmark", "open sesame:\\"  # with what ~/.pgpass has to escape
 ADMIN, ADMIN_PASSWORD = "postgres", "of the cluster"
+PASSWORDS = {OWNER: PASSWORD, ADMIN: ADMIN_PASSWORD}
 ACCOUNT = "postgres"  # what Debian's package makes; the server refuses to be root
 SETTINGS = {"listen_addresses": "127.0.0.1", "fsync": "off", "max_connections": "40", "shared_buffers": "32MB"}
 
@@ -69,12 +70,12 @@ class Postgres:
     def url(self, database: str, user: str = OWNER) -> str:
         return f"postgresql+psycopg://{user}@127.0.0.1:{self.port}/{database}"
 
-    def sql(self, text: str, database: str = "postgres") -> list[tuple[object, ...]]:
-        """Run statements as the cluster's administrator, each by itself; give the rows of one that has any."""
+    def sql(self, text: str, database: str = "postgres", user: str = ADMIN) -> list[tuple[object, ...]]:
+        """Run statements as the cluster's administrator, or as OWNER; give the rows of one that has any."""
         import psycopg
 
         with psycopg.connect(
-            host="127.0.0.1", port=self.port, user=ADMIN, password=ADMIN_PASSWORD, dbname=database, autocommit=True
+            host="127.0.0.1", port=self.port, user=user, password=PASSWORDS[user], dbname=database, autocommit=True
         ) as connection:
             cursor = connection.execute(text.encode())
             return cursor.fetchall() if cursor.description else []

@@ -8,9 +8,9 @@ from controller.store import Store
 from reports.records import RunRecord
 
 
-def keep(run: RunRecord, folder: Path, stride: int = 1) -> None:
-    """Write a run with its devices, cells and launches to the store in `folder`; of what was taken, every `stride`-th sample is there."""
-    store = Store(folder)
+def keep(run: RunRecord, folder: Path, stride: int = 1, *, url: str | None = None) -> None:
+    """Write a run with its devices, cells and launches to the store in `folder`, or at `url`; of the samples every `stride`-th is there."""
+    store = Store(folder, url)
     provenance = dict(run.conditions)
     document: dict[str, object] = {"fleetmark": run.fleetmark, "profile": run.profile, "suite": run.suite, "launches": run.launches_planned}
     document["gates"] = [asdict(gate) for gate in run.gates]

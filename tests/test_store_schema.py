@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from postgres import OWNER, Postgres
 
 from agent.description import Probe
 from agent.schema import Fault, SchemaError, load
@@ -28,6 +29,7 @@ from controller.tables import SCHEMA, metadata
 from reports.records import LaunchRecord
 
 FIXTURES = Path(__file__).with_name("stores")
+FIRST_OF_POSTGRES = 3
 RUN = "20260101-000000-abcd"
 
 
@@ -58,30 +60,48 @@ def test_a_database_of_each_schema_is_read_and_written_on(schema: int, tmp_path:
     before = content(made(tmp_path, schema))
     said: list[str] = []
     with closing(Store.open(tmp_path, say=said.append)) as store:
-        run = store.load_run(RUN)
-        first, second = run.cells
-        assert run.devices["board"].probe is not None
-        assert run.devices["board"].probe.hostname == "board"
-        assert (run.variants[0].size_bytes, second.fault and second.fault.code) == (1234, "convert_fail")
-        valid, failed = first.launches
-        assert valid.values["latency_s"].tolist() == [(20_000 + 1000 * at % 7) / 1e9 for at in range(50)]
-        assert valid.before is not None
-        assert valid.before.wall_time_s == 1767225610.5
-        assert (failed.fault and failed.fault.code, failed.after, valid.notes) == ("crash", None, ("a note",))
-        assert [name for name, _, _ in store.open_launches(RUN)] == [f"{RUN}-open"]
-        write_on(store)
-        assert store.check() == []
-        assert [launch.round for launch in store.load_run(RUN).cells[0].launches] == [0, 1, 2]
+        read_and_write_on(store)
     copies = list(tmp_path.glob("fleetmark-schema-*.db"))
     assert [content(copy) for copy in copies] == ([before] if schema < SCHEMA else [])
     assert [str(copy) in text for copy, text in zip(copies, said, strict=True)] == [True] * len(copies)
+
+
+@pytest.mark.parametrize("schema", range(FIRST_OF_POSTGRES, SCHEMA + 1))
+def test_a_teams_database_of_each_schema_is_read_and_written_on(
+    schema: int, shared_postgres: Postgres, team_url: str, tmp_path: Path
+) -> None:
+    """The same of PostgreSQL's, as pg_dump wrote them; its owner migrates them."""
+    database = team_url.rpartition("/")[2]
+    shared_postgres.sql((FIXTURES / f"postgresql-{schema}.sql").read_text(), database, OWNER)
+    with closing(Store.open(tmp_path, team_url)) as store:
+        read_and_write_on(store)
+
+
+def read_and_write_on(store: Store) -> None:
+    run = store.load_run(RUN)
+    first, second = run.cells
+    assert run.devices["board"].probe is not None
+    assert run.devices["board"].probe.hostname == "board"
+    assert (run.variants[0].size_bytes, second.fault and second.fault.code) == (1234, "convert_fail")
+    valid, failed = first.launches
+    assert valid.values["latency_s"].tolist() == [(20_000 + 1000 * at % 7) / 1e9 for at in range(50)]
+    assert valid.before is not None
+    assert valid.before.wall_time_s == 1767225610.5
+    assert (failed.fault and failed.fault.code, failed.after, valid.notes) == ("crash", None, ("a note",))
+    assert [name for name, _, _ in store.open_launches(RUN)] == [f"{RUN}-open"]
+    write_on(store)
+    assert store.check() == []
+    assert [launch.round for launch in store.load_run(RUN).cells[0].launches] == [0, 1, 2]
 
 
 def test_there_is_a_fixture_and_a_revision_for_each_schema() -> None:
     """Whoever makes a new schema has to add both."""
     revisions = [one.revision for one in ScriptDirectory(Path(migrations.__file__).parent).walk_revisions()]
     assert sorted(revisions) == [str(number) for number in range(1, SCHEMA + 1)]
-    assert {path.name for path in FIXTURES.glob("sqlite-*.sql")} == {f"sqlite-{number}.sql" for number in range(1, SCHEMA + 1)}
+    expected = {f"sqlite-{number}.sql" for number in range(1, SCHEMA + 1)}
+    assert {path.name for path in FIXTURES.iterdir()} == expected | {
+        f"postgresql-{number}.sql" for number in range(FIRST_OF_POSTGRES, SCHEMA + 1)
+    }
 
 
 def by_revisions(database: Database) -> list[object]:
@@ -94,9 +114,11 @@ def by_revisions(database: Database) -> list[object]:
     return database.write(change)
 
 
-def test_the_revisions_lead_to_the_tables(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_the_revisions_lead_to_the_tables(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """A database made by all revisions in turn is one made at once."""
-    assert by_revisions(Database(locate(tmp_path, None))) == []
+    url = request.getfixturevalue("team_url") if kind == "postgresql" else None
+    assert by_revisions(Database(locate(tmp_path, url))) == []
 
 
 @pytest.mark.parametrize("told", ["user_version", "alembic"])
@@ -156,7 +178,7 @@ def test_the_command_line_tells_of_a_migration(tmp_path: Path) -> None:
     made(tmp_path, 1)
     command = [str(Path(sys.executable).with_name("fleetmark")), "runs", "list", "--results", str(tmp_path), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "was brought from schema 1 to 3; as it was before: " in done.stderr
+    assert f"was brought from schema 1 to {SCHEMA}; as it was before: " in done.stderr
     assert RUN in done.stdout
     assert subprocess.run(command, capture_output=True, text=True, check=True).stderr == ""
 
