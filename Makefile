@@ -7,7 +7,7 @@ UV_VERSION := $(shell sed -n 's/^uv==//p' constraints.txt)
 COMPILE = $(BIN)/python -m compileall -q -j 0 .venv/lib >/dev/null || true # once, not in every process; packages hold files for other Pythons too
 INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constraints.txt
 
-.PHONY: demo test fuzz fuzz-long check format bench lab lab-down test-lab environments clean
+.PHONY: demo test fuzz fuzz-long check format bench lab lab-down test-lab environments audit sbom clean
 
 demo: $(STAMP) ## the example suite on this machine, and where its report is
 	$(BIN)/fleetmark run examples/fashion/suite.yaml --profile quick
@@ -49,6 +49,12 @@ lab-down:
 
 test-lab: $(DEV_STAMP) lab ## the main job over both boards and this machine
 	$(BIN)/python -m pytest tests/lab/test_lab.py
+
+audit: $(DEV_STAMP) ## known vulnerabilities, from the package index's own service; fails where it cannot be asked
+	$(BIN)/python .ci/audit.py
+
+sbom: $(DEV_STAMP) ## a bill of materials in CycloneDX: dist/sbom.cdx.json
+	$(BIN)/python .ci/sbom.py
 
 clean:
 	rm -rf .venv results
