@@ -1,7 +1,7 @@
 """The agent's verbs. A request is one JSON object on standard input, the answer one JSON line on standard output.
 
-The controller calls ``probe``, ``install``, ``lease``, ``clock``, ``start``, ``follow``, ``cancel``, ``verify`` and ``gc``; the agent
-itself starts ``worker`` and ``try``.
+The controller calls ``serve``, which answers all the others over one link (agent.serving), and ``cancel`` by itself; the agent itself
+starts ``worker`` and ``try``.
 """
 
 import argparse
@@ -10,11 +10,11 @@ import sys
 import time
 from typing import Any, Callable, Dict, List, Optional
 
-from agent.cache import DEFAULT, Cache, disk_fault
+from agent.cache import DEFAULT, Cache
 from agent.schema import PROTOCOL, FaultError, LaunchSpec, SchemaError, decode, encode, load
+from agent.serving import MAX_REQUEST_BYTES, refusal, serve, tell
 
-MAX_REQUEST_BYTES = 4 << 20
-MAX_QUESTION_BYTES = 64
+IDLE_S = 3600.0
 
 # Each verb imports what it needs: on a slow board that is a good part of its time.
 
@@ -62,8 +62,6 @@ def _cancel(cache: Cache, request: Dict[str, Any], _: argparse.Namespace) -> Any
 def _verify(cache: Cache, request: Dict[str, Any], _: argparse.Namespace) -> Any:
     from agent import blobs
 
-    for sha256 in _texts(request, "discard"):
-        blobs.discard(cache, sha256)
     return {"blobs": blobs.verify(cache, _texts(request, "blobs")), "environments": cache.names("envs")}
 
 
@@ -83,10 +81,15 @@ def _texts(request: Dict[str, Any], name: str) -> List[str]:
     return load(List[str], request.get(name, []), name)  # type: ignore[no-any-return]
 
 
+def _clock(_: Cache, __: Dict[str, Any], ___: argparse.Namespace) -> Any:
+    return {"monotonic_s": time.monotonic()}
+
+
 VERBS: Dict[str, Callable[[Cache, Dict[str, Any], argparse.Namespace], Any]] = {
     "probe": _probe,
     "install": _install,
     "lease": _lease,
+    "clock": _clock,
     "start": _start,
     "cancel": _cancel,
     "verify": _verify,
@@ -103,33 +106,45 @@ def main(argv: Optional[List[str]] = None) -> int:
         return _worker(cache, arguments)
     if arguments.verb == "try":
         return _try(arguments.backend)
-    if arguments.verb == "clock":
-        return _clock()
+    if arguments.verb == "serve":
+        return _serve(cache, arguments)
     try:
         request = _read_request()
-        cache.create()
-        if arguments.verb == "follow":
-            return _follow(cache, request)
-        return _answer({"v": PROTOCOL, "ok": VERBS[arguments.verb](cache, request, arguments)})
-    except FaultError as error:
-        fault = error.fault
-    except OSError as error:
-        fault = disk_fault(error, error.filename or cache.root).fault
     except ValueError as error:
-        fault = FaultError("protocol", "the request is malformed: {}".format(ascii(str(error))[:300]), "run again", arguments.verb).fault
-    _answer({"v": PROTOCOL, "fault": fault})
-    return 1
+        answer = refusal(arguments.verb, error)
+    else:
+        answer = _answer(cache, request, arguments)
+    tell(answer)
+    return 0 if "ok" in answer else 1
+
+
+def _answer(cache: Cache, request: Dict[str, Any], arguments: argparse.Namespace) -> Dict[str, Any]:
+    try:
+        cache.create()
+        return {"v": PROTOCOL, "ok": VERBS[arguments.verb](cache, request, arguments)}
+    except (FaultError, OSError, ValueError) as error:
+        return refusal(arguments.verb, error)
+
+
+def _serve(cache: Cache, served: argparse.Namespace) -> int:
+    def answer(verb: str, options: List[str], request: Dict[str, Any]) -> Dict[str, Any]:
+        if verb not in VERBS:
+            raise SchemaError("there is no verb {!r}".format(verb[:40]))
+        return _answer(cache, request, _parse([verb, "--cache", cache.root, "--root", served.root, *options]))
+
+    return serve(cache, served.idle, answer)
 
 
 def _parse(argv: List[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="fleetmark-agent", description="The device's side of fleetmark.")
-    parser.add_argument("verb", choices=[*sorted(VERBS), "follow", "clock", "worker", "try"])
+    parser.add_argument("verb", choices=[*sorted(VERBS), "serve", "worker", "try"])
     parser.add_argument("backend", nargs="?", help="for try")
     parser.add_argument("--cache", default=DEFAULT, help="the agent's folder (default: %(default)s)")
     parser.add_argument("--root", default="/", help="where probe and start read system files (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="probe without importing runtimes")
     parser.add_argument("--everything", action="store_true", help="gc: all that no running launch uses")
     parser.add_argument("--yes", action="store_true", help="gc: really delete everything")
+    parser.add_argument("--idle", type=float, default=IDLE_S, help="for serve: seconds without a request after which it ends")
     parser.add_argument("--launch", help="for worker")
     parser.add_argument("--events", type=int, help="for worker")
     parser.add_argument("--spawned", type=float, help="for worker")
@@ -147,31 +162,6 @@ def _read_request() -> Dict[str, Any]:
     if not isinstance(request, dict):
         raise SchemaError("a request is an object")
     return request  # pyright: ignore[reportUnknownVariableType]
-
-
-def _answer(answer: Any) -> int:
-    sys.stdout.buffer.write(encode(answer) + b"\n")
-    sys.stdout.buffer.flush()
-    return 0
-
-
-def _follow(cache: Cache, request: Dict[str, Any]) -> int:
-    from agent import spool
-
-    try:
-        for line in spool.follow(cache, _text(request, "launch"), load(int, request.get("from", 0), "from")):
-            sys.stdout.buffer.write(line)
-            sys.stdout.buffer.flush()
-    except BrokenPipeError:  # the link is gone; whoever follows next begins where this one stopped
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    return 0
-
-
-def _clock() -> int:
-    """The monotonic time for each line that comes, at once."""
-    while sys.stdin.buffer.readline(MAX_QUESTION_BYTES):
-        _answer({"v": PROTOCOL, "ok": {"monotonic_s": time.monotonic()}})
-    return 0
 
 
 def _try(backend: str) -> int:

@@ -1,14 +1,16 @@
 """Content-addressed files and environments: what is here, what an upload still lacks, unpacking, and taking away."""
 
 import contextlib
+import hashlib
 import os
 import shutil
+import stat
 import tempfile
 import zlib
-from typing import Any, Dict, Iterator, List
+from typing import Any, BinaryIO, Callable, Dict, Iterator, List
 
 from agent import lease
-from agent.cache import KEPT, Cache, Lock, disk_fault, is_held, sha256_of, unlink
+from agent.cache import CHUNK_BYTES, KEPT, Cache, Lock, checked_sha256, disk_fault, is_held, sha256_of, unlink
 from agent.schema import FaultError, LaunchSpec
 
 MAX_MEMBERS = 100000
@@ -62,9 +64,64 @@ def _is(path: str, sha256: str) -> bool:
         return False
 
 
-def discard(cache: Cache, sha256: str) -> None:
-    """Delete an upload that turned out to be corrupt."""
-    unlink(cache.partial(sha256))
+def receive(cache: Cache, sha256: str, offset: int, size_bytes: int, read: Callable[[int], bytes]) -> Dict[str, Any]:
+    """Take a file's `size_bytes` from `offset` on by `read`, hash it on the way, and give its state as `verify` does.
+
+    What arrived before a link was lost stays for a later `offset`; what is not what its name says is deleted, as is what does not fit
+    on the disk. Raises FaultError `protocol` where there is nothing to go on from, OSError.
+    """
+    part, digest = cache.partial(sha256), hashlib.sha256()
+    if not offset >= 0 or not size_bytes >= 0:
+        raise FaultError("protocol", "an upload of {} bytes from {}".format(size_bytes, offset), "run again", "put")
+    with open(os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600), "r+b") as file:
+        _hash_until(file, offset, digest)
+        file.truncate(offset)
+        try:
+            if not _copy(read, file, size_bytes, digest):
+                return {"present": False, "partial_bytes": file.tell(), "corrupt": False}
+            file.flush()
+        except OSError:
+            unlink(part)
+            raise
+    if digest.hexdigest() != sha256:
+        unlink(part)
+        return {"present": False, "partial_bytes": 0, "corrupt": True}
+    os.replace(part, cache.blob(sha256))
+    return {"present": True, "partial_bytes": 0, "corrupt": False}
+
+
+def _hash_until(file: BinaryIO, offset: int, digest: Any) -> None:
+    while file.tell() < offset:
+        chunk = file.read(min(CHUNK_BYTES, offset - file.tell()))
+        if not chunk:
+            raise FaultError("protocol", "the upload that was begun is shorter than {} bytes".format(offset), "run again", "put")
+        digest.update(chunk)
+
+
+def _copy(read: Callable[[int], bytes], file: BinaryIO, size_bytes: int, digest: Any) -> bool:
+    """Copy and hash; False if there was less."""
+    left = size_bytes
+    while left:
+        chunk = read(min(CHUNK_BYTES, left))
+        if not chunk:
+            return False
+        file.write(chunk)
+        digest.update(chunk)
+        left -= len(chunk)
+    return True
+
+
+def open_sample(cache: Cache, launch: str, sha256: str) -> BinaryIO:
+    """Open one of a launch's sample files for reading; raises FaultError `protocol` for what is none, or not a plain file."""
+    path = cache.launch(launch, "files", checked_sha256(sha256))
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise FaultError("protocol", "sample file {}: {}".format(sha256, error.strerror), "it is measured again", "fetch") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FaultError("protocol", "sample file {} is not a plain file".format(sha256), "it is measured again", "fetch")
+    return os.fdopen(descriptor, "rb")
 
 
 def install(cache: Cache, name: str, archive: str) -> bool:

@@ -119,6 +119,11 @@ def _not_private(what: str) -> FaultError:
     return FaultError("env_missing", what, "set agent.cache_dir in inventory.yaml to a folder that only this user may write to")
 
 
+def checked_sha256(sha256: str) -> str:
+    """Return the sha256 (hex) if it is one; raises FaultError `protocol`."""
+    return _checked(SHA256, sha256)
+
+
 def _checked(pattern: Any, name: str) -> str:
     if not pattern.match(name):
         raise FaultError("protocol", "{!r} is not a name that may become a path".format(name[:80]), "")

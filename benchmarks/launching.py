@@ -65,14 +65,13 @@ def _with_open_batch(folder: Path) -> Path:
 @contextmanager
 def local_agent(folder: Path, seconds: float) -> Generator[Remote]:
     """Give the agent on this machine, its cache in `folder`, leased for `seconds`."""
-    transport = LocalTransport("laptop")
+    remote = Remote(LocalTransport("laptop"), "laptop", sys.executable, str(folder))
     try:
-        remote = Remote(transport, "laptop", sys.executable, str(folder))
         remote.deploy()
         remote.acquire(OWNER, seconds)
         yield remote
     finally:
-        transport.close()
+        remote.close()
 
 
 def upload(remote: Remote, model: Example) -> LaunchSpec:

@@ -81,8 +81,8 @@ def board(root: Path) -> Path:
 
 def launch(remote: Remote, root: Path, spec: LaunchSpec, sensors: str) -> Launch:
     """Run one launch with sensors `on` or `off`; raises FaultError where it failed."""
-    agent = remote.path(build_zipapp().name)
-    command = [remote.python, "-I", str(STARTER), sensors, agent, "start", "--cache", remote.cache_dir, "--root", str(root)]
+    agent = f"{remote.root}/{build_zipapp().name}"
+    command = [remote.python, "-I", str(STARTER), sensors, agent, "start", "--cache", remote.root, "--root", str(root)]
     subprocess.run(command, input=encode(spec), check=True, capture_output=True)
     found = collected(remote, spec).samples
     remote.forget([spec.launch])

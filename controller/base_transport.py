@@ -16,9 +16,8 @@ from typing import IO, Self
 from agent.schema import FaultError
 from controller import shellwords
 from controller.process import Process, Source, Streams
+from controller.timeouts import Timeouts
 
-HOME_S = 30.0
-TRANSFER_S = 60.0
 SLOWEST_BYTES_PER_S = 32 * 1024
 MAX_STDOUT_BYTES = 16 * 1024 * 1024
 
@@ -35,9 +34,10 @@ class Completed:
 class Transport(ABC):
     """A way to a device called `name` at `address`."""
 
-    def __init__(self, name: str, address: str) -> None:
+    def __init__(self, name: str, address: str, timeouts: Timeouts) -> None:
         self.name = name
         self.address = address
+        self.timeouts = timeouts
         self._home = ""
 
     @property
@@ -51,7 +51,7 @@ class Transport(ABC):
         `stdin` is sent by a thread of its own. Raises FaultError `link_lost`, `timeout` or `protocol`, here and when it is used.
         """
         what = f"{self.description}: {' '.join(shlex.join(argv).split())[:80]}"
-        return Process(self._start(shellwords.wrap(argv)), what, stdin, timeout_s)
+        return Process(self._start(shellwords.wrap(argv)), what, stdin, timeout_s, self.timeouts)
 
     def run(
         self, argv: Sequence[str], *, stdin: bytes | Source | None = None, timeout_s: float | None, max_bytes: int = MAX_STDOUT_BYTES
@@ -81,7 +81,7 @@ class Transport(ABC):
     def home(self) -> str:
         """The home folder on the device, an absolute path."""
         if not self._home:
-            done = self.run(["/bin/sh", "-c", 'printf %s "$HOME"'], timeout_s=HOME_S, max_bytes=4096)
+            done = self.run(["/bin/sh", "-c", 'printf %s "$HOME"'], timeout_s=self.timeouts.answer_s, max_bytes=4096)
             self._home = os.fsdecode(done.stdout)
             if not self._home.startswith("/"):
                 raise FaultError("protocol", f"{self.description} has no home folder: HOME is {self._home!a}", "set the user's home folder")
@@ -95,7 +95,7 @@ class Transport(ABC):
     def _start(self, line: str) -> Streams: ...
 
     def _transfer(self, script: str, remote: str, size: int, max_bytes: int, stdin: Source | None) -> bytes:
-        timeout_s = TRANSFER_S + size / SLOWEST_BYTES_PER_S
+        timeout_s = self.timeouts.transfer_s + size / SLOWEST_BYTES_PER_S
         argv = ["/bin/sh", "-c", f"LC_ALL=C PATH=$PATH:/usr/bin:/bin; export LC_ALL PATH; {script}", "sh", remote]
         done = self.run(argv, stdin=stdin, timeout_s=timeout_s, max_bytes=max_bytes)
         if done.status:

@@ -13,7 +13,6 @@ from agent.schema import Fault, FaultError
 from compress import edgetpu_log
 from compress.records import NO_COMPILER, Compiler, CompilerRun
 from controller.inventory import Device
-from controller.remote import expand
 from controller.transport import LocalTransport, Transport, connect
 from controller.visit import ssh_settings
 
@@ -85,7 +84,10 @@ class _Place:
 
     def _root(self, transport: Transport) -> str:
         """The agent's cache folder on a device, the usual one for temporary files here."""
-        return expand(self.host.agent.cache_dir, transport) if self.host else tempfile.gettempdir()
+        if self.host is None:
+            return tempfile.gettempdir()
+        folder = self.host.agent.cache_dir
+        return posixpath.join(transport.home(), folder[2:]) if folder.startswith("~/") else folder
 
 
 def _call(transport: Transport, arguments: list[str], timeout_s: float) -> tuple[int, str]:

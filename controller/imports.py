@@ -10,8 +10,8 @@ from backends import NAMES
 from controller import foreign
 from controller.collect import Samples
 from controller.errors import FleetmarkError
-from controller.fleet import now
 from controller.foreign import Reading, Source
+from controller.lane import now
 from controller.run import new_id
 from controller.store import Store
 from reports.foreign import ABOUT, TOOL

@@ -1,6 +1,7 @@
 """How much of what a device sends is read at all; what is beyond is refused as `protocol`."""
 
 MAX_EVENT_BYTES = 1 << 20
+MAX_ANSWER_BYTES = 16 << 20
 MAX_SPOOL_BYTES = 64 << 20
 MAX_FILE_BYTES = 80 << 20
 MAX_FILES = 64

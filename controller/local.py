@@ -8,26 +8,27 @@ from contextlib import suppress
 from typing import IO, cast
 
 from controller.base_transport import Transport
-from controller.process import CLOSE_S
+from controller.timeouts import DEFAULT, Timeouts
 
 
 class LocalTransport(Transport):
     """This machine."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(name, "this machine")
+    def __init__(self, name: str, timeouts: Timeouts = DEFAULT) -> None:
+        super().__init__(name, "this machine", timeouts)
 
     def close(self) -> None:
         """Nothing is held."""
 
     def _start(self, line: str) -> "LocalStreams":
-        return LocalStreams(line)
+        return LocalStreams(line, self.timeouts.close_s)
 
 
 class LocalStreams:
     """`line` run by /bin/sh in a session of its own, out of reach of the terminal's Ctrl-C (controller.process.Streams)."""
 
-    def __init__(self, line: str) -> None:
+    def __init__(self, line: str, close_s: float) -> None:
+        self._close_s = close_s
         self._shell = subprocess.Popen(
             ["/bin/sh", "-c", line],
             bufsize=0,
@@ -78,7 +79,7 @@ class LocalStreams:
 
     def close(self) -> None:
         """Reap the shell and close the pipes."""
-        self._shell.wait(CLOSE_S)
+        self._shell.wait(self._close_s)
         for end in (self._stdin, self._stdout, self._stderr):
             end.close()
         os.close(self._woken)

@@ -23,6 +23,7 @@ from controller.dataset import Dataset
 from controller.inventory import Device
 from controller.laptop import cache_folder
 from controller.session import Job, Session, is_passing
+from controller.timeouts import Timeouts
 from controller.visit import lane_address
 from reports.statistics import Interval, log_interval, percentile
 
@@ -73,7 +74,7 @@ def latencies(
     """
     jobs = [_job(device, backend, model, recipe, artifacts) for backend in _offered(device)]
     owner = f"{os.environ.get('USER') or os.getuid()}@{platform.node()} latency"
-    session = Session(device, owner, PROFILE, cache_folder(), reconnect_s=RECONNECT_S, say=say)
+    session = Session(device, owner, PROFILE, cache_folder(), timeouts=Timeouts(reconnect_s=RECONNECT_S), say=say)
     with _turn(device):
         try:
             return _measured(session, [job for job in jobs if job is not None])

@@ -9,13 +9,12 @@ from typing import Protocol, Self
 
 from agent.schema import Fault, FaultError
 from controller import shellwords
+from controller.timeouts import Timeouts
 
 CHUNK_BYTES = 64 * 1024
 BANNER_BYTES = 64 * 1024
-BEGIN_S = 60.0
 STDERR_TAIL_BYTES = 64 * 1024
 MAX_LINE_BYTES = 1024 * 1024
-CLOSE_S = 10.0
 RECONNECT = "check the device's power and network, then: fleetmark run --resume"
 
 
@@ -124,10 +123,11 @@ class Process:
     the start, has passed) or `protocol`, also while it is made: that waits for the command to begin.
     """
 
-    def __init__(self, streams: Streams, what: str, stdin: bytes | Source | None, timeout_s: float | None) -> None:
+    def __init__(self, streams: Streams, what: str, stdin: bytes | Source | None, timeout_s: float | None, timeouts: Timeouts) -> None:
         self.stdout = Output(self._receive, what)
         self._streams = streams
         self._what = what
+        self._timeouts = timeouts
         self._tail = b""
         self._group = 0
         self._status: int | None = None
@@ -138,11 +138,11 @@ class Process:
         source = io.BytesIO(stdin or b"") if stdin is None or isinstance(stdin, bytes) else stdin
         self._threads = [_started(self._drain), _started(self._feed, source)]
         self._watchdog: threading.Timer | None = None
-        self._started_s = time.monotonic()
-        self._watch(BEGIN_S if timeout_s is None else min(BEGIN_S, timeout_s), "begin")
+        started_s = time.monotonic()
+        self._watch(timeouts.begin_s if timeout_s is None else min(timeouts.begin_s, timeout_s), "begin")
         try:
             self._group = self.stdout.skip_banner()
-            self._watch(None if timeout_s is None else self._started_s + timeout_s - time.monotonic(), "end")
+            self._watch(None if timeout_s is None else started_s + timeout_s - time.monotonic(), "end")
         except BaseException:
             self.close()
             raise
@@ -160,6 +160,10 @@ class Process:
             self._join()
             self._status = status
         return self._status
+
+    def expect(self, what: str, timeout_s: float | None) -> None:
+        """Replace the deadline: the command is to do `what` within `timeout_s` from now, or takes as long as it takes."""
+        self._watch(timeout_s, what)
 
     def stderr_tail(self) -> str:
         """The end of standard error so far, at most STDERR_TAIL_BYTES of it."""
@@ -195,7 +199,7 @@ class Process:
 
     def _join(self) -> None:
         for thread in self._threads:
-            thread.join(CLOSE_S)
+            thread.join(self._timeouts.close_s)
 
     def _drain(self) -> None:
         while data := self._streams.receive_stderr(CHUNK_BYTES):
@@ -222,15 +226,15 @@ class Process:
         """Replace the deadline by one in `timeout_s`, or by none; `what` ought to happen before it."""
         if self._watchdog:
             self._watchdog.cancel()
-            self._watchdog.join(CLOSE_S)
+            self._watchdog.join(self._timeouts.close_s)
         self._watchdog = None
         if timeout_s is not None:
-            self._watchdog = threading.Timer(timeout_s, self._expire, [what])
+            self._watchdog = threading.Timer(timeout_s, self._expire, [what, timeout_s])
             self._watchdog.daemon = True
             self._watchdog.start()
 
-    def _expire(self, what: str) -> None:
-        message = f"{self._what} did not {what} within {time.monotonic() - self._started_s:.1f} s"
+    def _expire(self, what: str, timeout_s: float) -> None:
+        message = f"{self._what} did not {what} within {timeout_s:.1f} s"
         self._fault = Fault("timeout", "", message, "look at what keeps the device busy")
         self._abort()
 

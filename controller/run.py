@@ -15,9 +15,11 @@ from agent.schema import Cell, Fault, cell_id
 from controller import plan as planning
 from controller import profiles, runtimes, variants
 from controller.errors import FleetmarkError
-from controller.fleet import Fleet, Listener, now
+from controller.fleet import Fleet
 from controller.inventory import Device, Meter
+from controller.lane import now
 from controller.laptop import cache_folder
+from controller.listener import Listener
 from controller.outcome import MEASURED, device_record
 from controller.plan import PlannedCell
 from controller.session import Job, Session

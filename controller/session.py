@@ -17,11 +17,10 @@ from controller.inventory import Device, Meter
 from controller.profiles import MAX_SAMPLES, Profile
 from controller.provision import Choice
 from controller.remote import Remote
+from controller.timeouts import DEFAULT, Timeouts
 from controller.visit import open_remote
 from reports.comparison import UNSENSED
 
-LEASE_S = 300.0
-RECONNECT_S = 60.0
 PASSING = frozenset({"link_lost", "unreachable", "timeout"})
 T = TypeVar("T")
 
@@ -49,7 +48,7 @@ class Shipped:
 
 @dataclass(slots=True)
 class Session:
-    """A device under measurement. An exchange that loses the link is tried again on a new one, until it has been gone `reconnect_s`."""
+    """A device under measurement. An exchange that loses the link is tried again on a new one, until it has been gone too long."""
 
     device: Device
     owner: str
@@ -57,7 +56,7 @@ class Session:
     cache: Path  # where fetched environments are kept on the controller
     wheelhouse: Path | None = None
     meter: Meter | None = None  # that the inventory names for the device
-    reconnect_s: float = RECONNECT_S
+    timeouts: Timeouts = DEFAULT
     say: Callable[[str], None] = print
     shipped: Shipped = field(default_factory=Shipped)
     running: str = ""
@@ -70,7 +69,7 @@ class Session:
         """Connect, put the agent there, take the lease; give what the device says it is. Raises FaultError."""
         self.shipped.agent += self._connected().deploy()
         probe = self.exchange(lambda remote: remote.probe())
-        self.exchange(lambda remote: remote.acquire(self.owner, LEASE_S))
+        self.exchange(lambda remote: remote.acquire(self.owner, self.timeouts.lease_s))
         return probe
 
     def ship(self, jobs: Sequence[Job], probe: Probe) -> dict[str, FaultError]:
@@ -134,7 +133,9 @@ class Session:
         except FaultError as error:
             if error.fault.code != "busy":
                 raise
-            self.exchange(lambda remote: remote.acquire(self.owner, LEASE_S))  # a reboot voids leases; somebody else's is told by name
+            self.exchange(
+                lambda remote: remote.acquire(self.owner, self.timeouts.lease_s)
+            )  # a reboot voids leases; somebody else's is told by name
             self.exchange(lambda remote: remote.start(spec))
         return self.collect(spec.launch, on_phase, profiled=bool(spec.profiled))
 
@@ -175,7 +176,7 @@ class Session:
         """End the running launch, and any that is followed from now on; from another thread."""
         self.interrupted = True
         launch, remote = self.running, self._remote
-        if launch and remote is not None:
+        if launch and remote is not None and remote.is_talking:
             remote.cancel(launch)
 
     def close(self) -> None:
@@ -186,7 +187,7 @@ class Session:
             self._remote.release(self.owner)
         except FaultError as error:
             self.say(f"{self.device.name}: the lease stays until it expires ({error})")
-        self._remote.transport.close()
+        self._remote.close()
         self._remote = None
 
     def abandon(self) -> None:
@@ -225,17 +226,17 @@ class Session:
 
     def _connected(self) -> Remote:
         if self._remote is None:
-            self._remote = open_remote(self.device)
+            self._remote = open_remote(self.device, self.timeouts)
         return self._remote
 
     def _drop(self, _: object) -> None:
         if self._remote is not None:
-            self._remote.transport.close()
+            self._remote.close()
             self._remote = None
 
     def exchange(self, exchange: Callable[[Remote], T]) -> T:
         """The exchange's result; it must be one that may be made twice. A lost link is made anew, with growing pauses."""
-        gone = _Outage(self.reconnect_s)
+        gone = _Outage(self.timeouts.reconnect_s)
         for attempt in tenacity.Retrying(
             retry=tenacity.retry_if_exception(is_passing),
             stop=lambda state: self.interrupted or gone.is_over(state.outcome),

@@ -144,7 +144,10 @@ def try_runtimes(exchange: Exchange, chosen: Sequence[tuple[str, Choice | None]]
 def _probe(python: str, folders: Mapping[str, str], remote: Remote) -> dict[str, Availability]:
     """What backends say under an interpreter (empty: the agent's own), each in an environment's folder."""
     other = Remote(remote.transport, remote.name, python or remote.python, remote.cache_dir, remote.environ)
-    return {one.backend: one for one in other.probe(folders).backends}
+    try:
+        return {one.backend: one for one in other.probe(folders).backends}
+    finally:
+        other.hang_up()
 
 
 def _tried(outcome: Outcome, told: Availability | None) -> Outcome:

@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import paramiko
@@ -20,8 +21,9 @@ from controller import hostkeys, sshconfig
 from controller.base_transport import Completed, Transport
 from controller.hostkeys import HostKey
 from controller.local import LocalTransport
-from controller.process import CLOSE_S, RECONNECT, Process
+from controller.process import RECONNECT, Process
 from controller.sshconfig import Resolved, SshSettings
+from controller.timeouts import DEFAULT, Timeouts
 
 __all__ = [
     "Completed",
@@ -36,10 +38,6 @@ __all__ = [
     "resolve",
 ]
 
-KEEPALIVE_S = 30.0
-REPLY_S = 90.0
-START_S = 30.0
-KILL_S = 5.0
 _TROUBLE = (paramiko.SSHException, EOFError, OSError)
 _ALGORITHMS = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
 _ENCRYPTED = "is encrypted"
@@ -47,9 +45,9 @@ _ENCRYPTED = "is encrypted"
 logging.getLogger("paramiko").addHandler(logging.NullHandler())  # its errors reach people as FaultErrors
 
 
-def connect(name: str, ssh: SshSettings | None) -> Transport:
+def connect(name: str, ssh: SshSettings | None, timeouts: Timeouts = DEFAULT) -> Transport:
     """The way to the device `name`: by SSH, or this machine where `ssh` is None. Raises FaultError `unreachable`, `host_key`, `auth`."""
-    return SshTransport(name, ssh) if ssh else LocalTransport(name)
+    return SshTransport(name, ssh, timeouts) if ssh else LocalTransport(name, timeouts)
 
 
 def resolve(settings: SshSettings) -> Resolved:
@@ -67,20 +65,20 @@ def presented_host_key(name: str, settings: SshSettings) -> str:
 
 def presented_key(name: str, hop: Resolved, timeout_s: float, kinds: Sequence[str] = ()) -> HostKey:
     """The key that `hop` presents, of one of `kinds` if any are given; raises as `presented_host_key`."""
-    with closing(_Way(name, hop, timeout_s)) as way:
+    with closing(_Way(name, hop, timeout_s, DEFAULT.close_s)) as way:
         return way.greet(kinds)
 
 
 class SshTransport(Transport):
     """A device by SSH, through its jump hosts; `host_key` is the key it presented, as the inventory writes it.
 
-    Raises FaultError `unreachable`, `host_key`, `auth`. A link that gives no sign of life for KEEPALIVE_S + REPLY_S is closed.
+    Raises FaultError `unreachable`, `host_key`, `auth`. A link that gives no sign of life for `keepalive_s + reply_s` is closed.
     """
 
-    def __init__(self, name: str, settings: SshSettings) -> None:
+    def __init__(self, name: str, settings: SshSettings, timeouts: Timeouts = DEFAULT) -> None:
         resolved = resolve(settings)
-        super().__init__(name, resolved.address)
-        self._way = _Way(name, resolved, settings.connect_timeout_s)
+        super().__init__(name, resolved.address, timeouts)
+        self._way = _Way(name, resolved, settings.connect_timeout_s, timeouts.close_s)
         try:
             self.host_key = self._way.go().pin
         except BaseException:
@@ -94,11 +92,11 @@ class SshTransport(Transport):
         """Close the link. What runs on the device and was not closed goes on."""
         self._closing.set()
         self._way.close()
-        self._keeper.join(CLOSE_S)
+        self._keeper.join(self.timeouts.close_s)
 
     def _start(self, line: str) -> "_SshStreams":
         try:
-            return _SshStreams(self._way.end, line, START_S)
+            return _SshStreams(self._way.end, line, self.timeouts)
         except _TROUBLE as error:
             if self._way.end.is_active():
                 raise FaultError(
@@ -108,18 +106,19 @@ class SshTransport(Transport):
 
     def _keep_alive(self) -> None:
         client = self._way.end
-        while not self._closing.wait(KEEPALIVE_S) and client.is_active():
-            with suppress(*_TROUBLE), _limit(REPLY_S, client.close):
+        while not self._closing.wait(self.timeouts.keepalive_s) and client.is_active():
+            with suppress(*_TROUBLE), _limit(self.timeouts.reply_s, client.close):
                 client.global_request("keepalive@openssh.com", wait=True)
 
 
 class _SshStreams:
     """`line` run by the login shell on a channel of `client` (controller.process.Streams)."""
 
-    def __init__(self, client: paramiko.Transport, line: str, timeout_s: float) -> None:
+    def __init__(self, client: paramiko.Transport, line: str, timeouts: Timeouts) -> None:
         self._client = client
-        self._channel = client.open_session(timeout=timeout_s)
-        with _limit(timeout_s, self._channel.close):
+        self._timeouts = timeouts
+        self._channel = client.open_session(timeout=timeouts.begin_s)
+        with _limit(timeouts.begin_s, self._channel.close):
             self._channel.exec_command(line)
 
     def receive(self, size: int) -> bytes:
@@ -154,8 +153,9 @@ class _SshStreams:
         self._channel.close()
         if group and not has_ended and self._client.is_active():
             with suppress(*_TROUBLE):
-                killer = _SshStreams(self._client, f"/bin/sh -c 'kill -9 -{group}'", KILL_S)
-                with _limit(KILL_S, killer.close):
+                limits = replace(self._timeouts, begin_s=self._timeouts.kill_s)
+                killer = _SshStreams(self._client, f"/bin/sh -c 'kill -9 -{group}'", limits)
+                with _limit(limits.begin_s, killer.close):
                     killer.exit_status()
                 killer.close()
 
@@ -166,10 +166,11 @@ class _SshStreams:
 class _Way:
     """The links to the jump hosts and to the device itself, each through the one before."""
 
-    def __init__(self, name: str, target: Resolved, timeout_s: float) -> None:
+    def __init__(self, name: str, target: Resolved, timeout_s: float, close_s: float) -> None:
         self._name = name
         self._target = target
         self._timeout_s = timeout_s
+        self._close_s = close_s
         self._links: list[paramiko.Transport] = []
 
     @property
@@ -184,7 +185,7 @@ class _Way:
             link.close()
             link.sock.close()
             if link.is_alive():
-                link.join(CLOSE_S)
+                link.join(self._close_s)
 
     def go(self) -> HostKey:
         """Make all links; return the device's host key."""
@@ -310,7 +311,7 @@ def _limit(seconds: float, close: Callable[[], None]) -> Generator[None]:
         yield
     finally:
         timer.cancel()
-        timer.join(CLOSE_S)
+        timer.join(DEFAULT.close_s)
 
 
 def _reason(error: Exception) -> str:

@@ -8,6 +8,7 @@ from controller import redaction
 from controller.inventory import Device
 from controller.remote import Remote
 from controller.sshconfig import SshSettings
+from controller.timeouts import DEFAULT, Timeouts
 from controller.transport import connect, resolve
 
 
@@ -25,9 +26,9 @@ def lane_address(device: Device) -> str:
     return resolve(settings).address if settings else "this machine"
 
 
-def open_remote(device: Device) -> Remote:
+def open_remote(device: Device, timeouts: Timeouts = DEFAULT) -> Remote:
     """Connect to a device and give its agent, which may not be there yet; whoever asked closes `transport`. Raises FaultError."""
-    transport = connect(device.name, ssh_settings(device))
+    transport = connect(device.name, ssh_settings(device), timeouts)
     python = device.agent.python or ("python3" if device.ssh else sys.executable)
     try:
         return Remote(transport, device.name, python, device.agent.cache_dir, redaction.revealed(device.agent.env))
@@ -44,4 +45,4 @@ def visiting(device: Device) -> Generator[Remote]:
         remote.deploy()
         yield remote
     finally:
-        remote.transport.close()
+        remote.close()

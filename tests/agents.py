@@ -26,6 +26,23 @@ OWNER = "test"
 PATIENCE_S = 60.0
 
 
+BEGINNING = '{"root": "/agent", "present": true, "error": "", "python": [3, 11, 2]}'
+
+
+def liar(folder: Path, answer: bytes, beginning: str = BEGINNING) -> Path:
+    """A program that poses as Python on a device: it says this beginning, and this line to whatever it is asked first."""
+    (folder / "answer").write_bytes(answer + b"\n")
+    program = folder / "python"
+    program.write_text(f"#!/bin/sh\ncat <<'END'\n{beginning}\nEND\nread -r request\nexec cat '{folder / 'answer'}'\n")
+    program.chmod(0o755)
+    return program
+
+
+def request(verb: str, asked: object = None, *options: str) -> bytes:
+    """A request as the controller sends it."""
+    return encode({"verb": verb, "options": list(options), "request": asked if asked is not None else {}}) + b"\n"
+
+
 class Agent:
     """An agent below `folder`, run by the interpreter `python` with the environment variables `environ` beside ours."""
 
@@ -104,13 +121,24 @@ class Agent:
         assert self.call("start", spec) == {"launch": spec.launch, "started": True}
         return spec.launch
 
+    def serving(self, *options: str) -> "subprocess.Popen[bytes]":
+        """A process that answers request after request."""
+        argv = self.argv("serve", *options)
+        return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=self.environ)
+
+    def served(self, *requests: bytes) -> list[dict[str, Any]]:
+        """What one process answers to these requests, a line each."""
+        with self.serving() as process:
+            stdout, _ = process.communicate(b"".join(requests), PATIENCE_S)
+        return [json.loads(line) for line in stdout.splitlines()]
+
     @contextmanager
     def following(self, launch: str, start: int = 0) -> Iterator[Iterator[dict[str, Any]]]:
         """The launch's events as they come, over one connection, which leaving the block cuts."""
-        with subprocess.Popen(self.argv("follow"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self.environ) as process:
+        with self.serving() as process:
             assert process.stdin is not None
             assert process.stdout is not None
-            process.stdin.write(encode({"launch": launch, "from": start}))
+            process.stdin.write(request("follow", {"launch": launch, "from": start}))
             process.stdin.close()
             watchdog = threading.Timer(PATIENCE_S, process.kill)
             watchdog.start()

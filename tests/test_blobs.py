@@ -81,13 +81,10 @@ def test_an_unfinished_upload_goes_on_where_it_stopped(cache: Cache, size: int) 
 
 
 def test_a_corrupt_upload_never_becomes_a_blob(cache: Cache) -> None:
-    """A part that is complete but wrong, or too long, stays a part until it is discarded; discarding twice does no harm."""
+    """A part that is complete but wrong, or too long, stays a part."""
     for wrong in (CONTENT[::-1], CONTENT + b"x"):
         Path(cache.partial(NAME)).write_bytes(wrong)
         assert blobs.verify(cache, [NAME])[NAME] == {"present": False, "partial_bytes": len(wrong), "corrupt": False}
-        blobs.discard(cache, NAME)
-        blobs.discard(cache, NAME)
-        assert blobs.verify(cache, [NAME])[NAME]["partial_bytes"] == 0
 
 
 @pytest.mark.parametrize(
@@ -96,7 +93,6 @@ def test_a_corrupt_upload_never_becomes_a_blob(cache: Cache) -> None:
 def test_only_a_sha256_names_a_blob(cache: Cache, name: str) -> None:
     """Anything else is refused before it becomes a path, and so is anything but an identifier for launches and environments."""
     assert fault_of(lambda: blobs.verify(cache, [name])).code == "protocol"
-    assert fault_of(lambda: blobs.discard(cache, name)).code == "protocol"
     assert fault_of(lambda: blobs.install(cache, "name", name)).code == "protocol"
 
 

@@ -22,9 +22,11 @@ from compress.records import Data
 from controller.dataset import Dataset
 from controller.fleet import Fleet, group
 from controller.inventory import AgentSettings, Device, Expect, Ssh
+from controller.listener import label
 from controller.profiles import Profile
 from controller.session import Job, Session
 from controller.store import Store
+from controller.timeouts import DEFAULT, Timeouts
 from reports.records import CellRecord
 
 RUN = "run"
@@ -43,11 +45,11 @@ class Listener:
     def say(self, text: str) -> None:
         self.news.append(text)
 
-    def phase(self, device: str, label: str, phase: str) -> None:
+    def phase(self, device: str, phase: str, job: Job | None = None) -> None:
         pass
 
-    def landed(self, device: str, label: str, status: str) -> None:
-        self.news.append(f"{device} {label}")
+    def landed(self, job: Job, status: str) -> None:
+        self.news.append(f"{job.cell.device} {label(job)}")
         self.statuses.append(status)
 
 
@@ -64,8 +66,8 @@ class Bench:
         (folder / "model.onnx").write_bytes(tiny_model())
         (folder / "data.npz").write_bytes(tiny_data())
 
-    def session(self, device: Device | None = None, profile: Profile = FAST, reconnect_s: float = 60.0) -> Session:
-        return Session(device or self.device, OWNER, profile, self.folder, reconnect_s=reconnect_s, say=self.listener.say)
+    def session(self, device: Device | None = None, profile: Profile = FAST, timeouts: Timeouts = DEFAULT) -> Session:
+        return Session(device or self.device, OWNER, profile, self.folder, timeouts=timeouts, say=self.listener.say)
 
     def job(self, device: str = "laptop", **options: Any) -> Job:
         """The tiny model's cell, in the store."""
@@ -188,7 +190,7 @@ def test_a_void_lease_is_taken_anew_and_a_foreign_one_is_not(bench: Bench) -> No
 
 def test_a_link_lost_late_in_a_long_launch_is_made_anew(bench: Bench) -> None:
     """A launch longer than the patience with a lost link survives the loss of one that had held so far."""
-    session, job = bench.session(profile=dataclasses.replace(FAST, min_duration_s=1.0), reconnect_s=0.5), bench.job()
+    session, job = bench.session(profile=dataclasses.replace(FAST, min_duration_s=1.0), timeouts=Timeouts(reconnect_s=0.5)), bench.job()
     session.ship([job], session.open())
     lost: list[str] = []
 

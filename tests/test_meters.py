@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import factory_runs
 import numpy as np
 import pytest
-from agents import tiny_model, until
+from agents import liar, tiny_model, until
 from meters import FakeMeter, Handler, running
 from sshd import Sshd, free_port
 from test_energy import EXACT_J, IDLE, WINDOW, power
@@ -33,6 +33,7 @@ from controller.metering import Offset
 from controller.remote import Remote
 from controller.session import Session
 from controller.store import Store
+from controller.timeouts import DEFAULT, Timeouts
 from controller.transport import connect
 from reports import energy_figures, sections, table
 from reports.energy import Energy, Refusal
@@ -290,8 +291,8 @@ def test_a_token_that_is_not_there_is_meter_lost(tmp_path: Path, token: str) -> 
 @pytest.mark.parametrize("way", ["local", "ssh"])
 def test_this_machine_and_itself_have_one_clock(tmp_path: Path, shared_sshd: Sshd, way: str) -> None:
     """The offset of a device that is this machine is 0 within what the round trips leave open, over either transport."""
-    with connect("d", shared_sshd.settings() if way == "ssh" else None) as transport:
-        remote = Remote(transport, "d", cache_dir=str(tmp_path / "agent"))
+    transport = connect("d", shared_sshd.settings() if way == "ssh" else None)
+    with closing(Remote(transport, "d", cache_dir=str(tmp_path / "agent"))) as remote:
         remote.deploy()
         found = metering.compare(remote)
     assert found.low_s <= 0 <= found.high_s
@@ -303,11 +304,9 @@ def test_this_machine_and_itself_have_one_clock(tmp_path: Path, shared_sshd: Ssh
 )
 def test_what_is_no_time_is_refused(tmp_path: Path, answer: str) -> None:
     """A device that answers anything else when it is asked for its time: `protocol`, and nothing is left running."""
-    program = tmp_path / "python"
-    program.write_text(f"#!/bin/sh\nread line; echo '{answer}'\n")
-    program.chmod(0o755)
-    with connect("liar", None) as transport, pytest.raises(FaultError) as caught:
-        metering.compare(Remote(transport, "liar", str(program), str(tmp_path)))
+    remote = Remote(connect("liar", None), "liar", str(liar(tmp_path, answer.encode())), str(tmp_path))
+    with closing(remote), pytest.raises(FaultError) as caught:
+        metering.compare(remote)
     assert caught.value.fault.code == "protocol"
 
 
@@ -478,8 +477,8 @@ class Metered(Bench):
         self.meter, self.profile = meter, profile
         self.device = self.device.model_copy(update={"meter": "plug"})
 
-    def session(self, device: Device | None = None, profile: profiles.Profile | None = None, reconnect_s: float = 60.0) -> Session:
-        session = super().session(device, profile or self.profile, reconnect_s)
+    def session(self, device: Device | None = None, profile: profiles.Profile | None = None, timeouts: Timeouts = DEFAULT) -> Session:
+        session = super().session(device, profile or self.profile, timeouts)
         session.meter = self.meter
         return session
 

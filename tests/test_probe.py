@@ -4,12 +4,13 @@ import json
 import os
 import platform
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import boards as fake
 import pytest
-from agents import Agent
+from agents import Agent, liar
 from test_agent import interpreter
 
 from agent import boards, host, software
@@ -351,10 +352,7 @@ ONE = {"kind": "ncs2", "name": "n", "path": "1-1", "speed_mbps": None, "problem"
 def test_a_probe_larger_than_a_devices_is_refused(changes: dict[str, Any], code: str, tmp_path: Path) -> None:
     """The controller takes a probe of a device's size and refuses ten thousand accelerators or details and texts without end."""
     answer = {"v": PROTOCOL, "ok": {**dump(full(fake.write(tmp_path / "root", {}))), **changes}}
-    (tmp_path / "answer").write_bytes(encode(answer))
-    fake.script(tmp_path, "python", f"exec cat '{tmp_path / 'answer'}'\n")
-    with connect("liar", None) as transport:
-        remote = Remote(transport, "liar", str(tmp_path / "usr/bin/python"), str(tmp_path))
+    with closing(Remote(connect("liar", None), "liar", str(liar(tmp_path, encode(answer))), str(tmp_path))) as remote:
         try:
             assert len(remote.probe().accelerators) == len(changes.get("accelerators", []))
             told = ""

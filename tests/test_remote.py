@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from agents import BEGINNING, liar
 
 from agent.schema import PROTOCOL, FaultError
 from controller import limits
@@ -17,19 +18,21 @@ SHA256 = "0" * 64
 
 
 @pytest.fixture
-def device(tmp_path: Path) -> Iterator[Callable[[bytes], Remote]]:
-    """Gives the client of a device whose interpreter is a program that prints the given text, whatever it is asked."""
-    transport = connect("liar", None)
+def device(tmp_path: Path) -> Iterator[Callable[..., Remote]]:
+    """Gives the client of a device whose interpreter is a program that prints the given text, whatever it is asked.
 
-    def make(answer: bytes) -> Remote:
-        (tmp_path / "answer").write_bytes(answer)
-        program = tmp_path / "python"
-        program.write_text(f"#!/bin/sh\ncat > /dev/null\nexec cat '{tmp_path / 'answer'}'\n")
-        program.chmod(0o755)
-        return Remote(transport, "liar", str(program), str(tmp_path / "agent"))
+    Before it is asked it says that the agent is there, or the given beginning.
+    """
+    made: list[Remote] = []
 
-    with transport:
-        yield make
+    def make(answer: bytes, beginning: str = BEGINNING) -> Remote:
+        program = str(liar(tmp_path, answer, beginning))
+        made.append(Remote(connect("liar", None), "liar", program, str(tmp_path / "agent")))
+        return made[-1]
+
+    yield make
+    for remote in made:
+        remote.close()
 
 
 def ok(**answer: Any) -> bytes:
@@ -49,7 +52,7 @@ def ok(**answer: Any) -> bytes:
         {"present": False, "partial_bytes": 10**30, "corrupt": False},
     ],
 )
-def test_an_upload_is_not_led_astray(state: Any, device: Callable[[bytes], Remote], tmp_path: Path) -> None:
+def test_an_upload_is_not_led_astray(state: Any, device: Callable[..., Remote], tmp_path: Path) -> None:
     """A device that tells nonsense about the files it has is refused with `protocol`."""
     file = tmp_path / "file"
     file.write_bytes(b"content")
@@ -59,7 +62,7 @@ def test_an_upload_is_not_led_astray(state: Any, device: Callable[[bytes], Remot
 
 
 @pytest.mark.parametrize("blobs", [None, [], {"1" * 64: {"present": True, "partial_bytes": 0, "corrupt": False}}])
-def test_an_answer_about_other_files_is_refused(blobs: Any, device: Callable[[bytes], Remote], tmp_path: Path) -> None:
+def test_an_answer_about_other_files_is_refused(blobs: Any, device: Callable[..., Remote], tmp_path: Path) -> None:
     """A device that answers for files that nobody asked for is refused with `protocol`."""
     with pytest.raises(FaultError) as caught:
         device(ok(blobs=blobs)).upload({SHA256: tmp_path})
@@ -80,7 +83,7 @@ def test_an_answer_about_other_files_is_refused(blobs: Any, device: Callable[[by
         b'{"v": 2, "ok": {}}',
     ],
 )
-def test_an_answer_that_is_not_one_is_refused(answer: bytes, device: Callable[[bytes], Remote]) -> None:
+def test_an_answer_that_is_not_one_is_refused(answer: bytes, device: Callable[..., Remote]) -> None:
     """What is not an answer, has a code that no fault has, or could not be stored, is `protocol`."""
     with pytest.raises(FaultError) as caught:
         device(answer).release("somebody")
@@ -88,18 +91,18 @@ def test_an_answer_that_is_not_one_is_refused(answer: bytes, device: Callable[[b
 
 
 @pytest.mark.parametrize("python", ["[]", '["3", "11"]', "3", "null", '[3, "x"]'])
-def test_an_interpreter_that_tells_no_version_is_refused(python: str, device: Callable[[bytes], Remote]) -> None:
+def test_an_interpreter_that_tells_no_version_is_refused(python: str, device: Callable[..., Remote]) -> None:
     """An interpreter that does not say its version as Python does is `no_python`."""
     with pytest.raises(FaultError) as caught:
-        device(f'{{"python": {python}, "present": true, "error": ""}}'.encode()).deploy()
+        device(b"", f'{{"root": "/", "python": {python}, "present": true, "error": ""}}').deploy()
     assert caught.value.fault.code == "no_python"
 
 
-def test_a_launch_that_never_stops_telling_is_refused(device: Callable[[bytes], Remote], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_launch_that_never_stops_telling_is_refused(device: Callable[..., Remote], monkeypatch: pytest.MonkeyPatch) -> None:
     """Events beyond what is read of a launch are `protocol`, those before are given."""
     line = json.dumps({"v": PROTOCOL, "seq": 0, "t": 0.0, "type": "news", "data": {}}).encode() + b"\n"
     monkeypatch.setattr(limits, "MAX_SPOOL_BYTES", 10 * len(line))
-    events = device(line * 11).follow("launch")
+    events = device(line * 10 + line[:-1]).follow("launch")
     assert len(list(itertools.islice(events, 10))) == 10
     with pytest.raises(FaultError) as caught:
         next(events)

@@ -12,7 +12,7 @@ import pytest
 from sshd import Sshd, account, free_port, left_since, make_key, public_file, require_root
 
 from agent.schema import Fault, FaultError
-from controller import transport as transport_module
+from controller.timeouts import Timeouts
 from controller.transport import SshSettings, connect, presented_host_key
 
 NASTY = ["", "two words", "it's", '"quoted"', "line\nbreak\n", "!! !x", "$HOME `id`", "back\\slash\\\\", "ünï ☂", "*?[a]{b,c}~", "-n"]
@@ -293,11 +293,10 @@ def test_a_link_that_is_cut_under_a_command_is_link_lost(sshd: Sshd, end: str) -
         assert transport.run(["true"], timeout_s=30).status == 0
 
 
-def test_a_device_that_hangs_is_noticed(sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_that_hangs_is_noticed(sshd: Sshd) -> None:
     """Without any answer, TCP intact, the keepalive gives the link up."""
-    monkeypatch.setattr(transport_module, "KEEPALIVE_S", 0.1)
-    monkeypatch.setattr(transport_module, "REPLY_S", 0.5)
-    with connect("pi4-a", sshd.settings()) as transport, transport.exec(["cat"], stdin=None, timeout_s=60) as process:
+    timeouts = Timeouts(keepalive_s=0.1, reply_s=0.5)
+    with connect("pi4-a", sshd.settings(), timeouts) as transport, transport.exec(["cat"], stdin=None, timeout_s=60) as process:
         assert process.wait() == 0
         with transport.exec(["sleep", "1000"], timeout_s=60) as process:
             sshd.freeze()
@@ -306,10 +305,9 @@ def test_a_device_that_hangs_is_noticed(sshd: Sshd, monkeypatch: pytest.MonkeyPa
     assert error.value.fault.code == "link_lost"
 
 
-def test_a_link_outlives_many_keepalives(shared_sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_link_outlives_many_keepalives(shared_sshd: Sshd) -> None:
     """A server that answers keepalives keeps its link."""
-    monkeypatch.setattr(transport_module, "KEEPALIVE_S", 0.001)
-    with connect("pi4-a", shared_sshd.settings()) as transport:
+    with connect("pi4-a", shared_sshd.settings(), Timeouts(keepalive_s=0.001)) as transport:
         assert transport.run(["sleep", "0.5"], timeout_s=30).status == 0
         assert transport.run(["true"], timeout_s=30).status == 0
 

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from sshd import free_port, left_since, make_key, public_file, unavailable
 
 from agent.schema import FaultError
-from controller import hostkeys, process, shellwords
+from controller import hostkeys, shellwords
 from controller.process import BANNER_BYTES, MAX_LINE_BYTES, STDERR_TAIL_BYTES, Output
+from controller.timeouts import Timeouts
 from controller.transport import SshSettings, Transport, connect, resolve
 
 ECHO = [sys.executable, "-c", "import os, sys; sys.stdout.buffer.write(b'\\0'.join(map(os.fsencode, sys.argv[1:])))"]
@@ -288,8 +289,7 @@ def test_a_login_shell_that_hangs_is_a_timeout(monkeypatch: pytest.MonkeyPatch) 
     """A command without a deadline of its own has one for its beginning."""
     wrap = shellwords.wrap
     monkeypatch.setattr(shellwords, "wrap", lambda argv: f"sleep 1000; {wrap(argv)}")
-    monkeypatch.setattr(process, "BEGIN_S", 0.2)
-    with connect("device", None) as transport, pytest.raises(FaultError) as error:
+    with connect("device", None, Timeouts(begin_s=0.2)) as transport, pytest.raises(FaultError) as error:
         transport.run(["true"], timeout_s=None)
     assert fault_of(error)[0] == "timeout"
     assert "did not begin" in fault_of(error)[1]

@@ -13,6 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.text import Text
 
 from controller.errors import printable
+from controller.listener import label
+from controller.session import Job
 
 HEARTBEAT_S = 60.0
 
@@ -50,18 +52,18 @@ class Bars:
         """Print a line above the bars."""
         self._console.print(Text(printable(text), "dim"))
 
-    def phase(self, device: str, label: str, phase: str) -> None:
+    def phase(self, device: str, phase: str, job: Job | None = None) -> None:
         """Show what a device is doing."""
         if device not in self._devices:
             self._devices[device] = self._lines.add_task(device)
-        doing = escape(printable(f"{device}: {label} {phase}"))
+        doing = escape(printable(f"{device}: {label(job) if job else ''} {phase}"))
         self._lines.update(self._devices[device], description=doing)
 
-    def landed(self, device: str, label: str, status: str) -> None:
+    def landed(self, job: Job, status: str) -> None:
         """Count a launch."""
         self._bar.advance(self._total)
         if status != "valid":
-            self.say(f"{device}: {label}: {status}")
+            self.say(f"{job.cell.device}: {label(job)}: {status}")
 
 
 class Lines:
@@ -94,15 +96,15 @@ class Lines:
             sys.stderr.write(f"[{self._last - self._begin:6.1f} s] {printable(text)}\n")
             sys.stderr.flush()
 
-    def phase(self, device: str, label: str, phase: str) -> None:
+    def phase(self, device: str, phase: str, job: Job | None = None) -> None:
         """Phases are too many for lines; connecting and shipping are told."""
-        if not label:
+        if job is None:
             self.say(f"{device}: {phase}")
 
-    def landed(self, device: str, label: str, status: str) -> None:
+    def landed(self, job: Job, status: str) -> None:
         """Print that a launch landed."""
         self._count += 1
-        self.say(f"{self._count}/{self._total} {device}: {label}: {status}")
+        self.say(f"{self._count}/{self._total} {job.cell.device}: {label(job)}: {status}")
 
     def _beat(self) -> None:
         while not self._ended.wait(1.0):
