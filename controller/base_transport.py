@@ -51,7 +51,11 @@ class Transport(ABC):
         `stdin` is sent by a thread of its own. Raises FaultError `link_lost`, `timeout` or `protocol`, here and when it is used.
         """
         what = f"{self.description}: {' '.join(shlex.join(argv).split())[:80]}"
-        return Process(self._start(shellwords.wrap(argv)), what, stdin, timeout_s, self.timeouts)
+        try:
+            line = shellwords.wrap(argv)
+        except ValueError as error:
+            raise FaultError("protocol", f"{what}: {error}", "look at what the device or its inventory entry calls so") from error
+        return Process(self._start(line), what, stdin, timeout_s, self.timeouts)
 
     def run(
         self, argv: Sequence[str], *, stdin: bytes | Source | None = None, timeout_s: float | None, max_bytes: int = MAX_STDOUT_BYTES

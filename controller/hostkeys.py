@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import fnmatch
 import hashlib
 import hmac
 import re
@@ -129,12 +130,12 @@ def _matches(patterns: str, name: str) -> bool:
     """Whether a first field of known_hosts, a hash or patterns with `*`, `?` and leading `!`, names the host."""
     if patterns.startswith("|1|"):
         return _matches_hash(patterns, name)
-    hits = [pattern for pattern in patterns.lower().split(",") if _glob(pattern.removeprefix("!")).fullmatch(name)]
+    hits = [pattern for pattern in patterns.lower().split(",") if _fits(pattern.removeprefix("!"), name)]
     return bool(hits) and not any(pattern.startswith("!") for pattern in hits)
 
 
-def _glob(pattern: str) -> re.Pattern[str]:
-    return re.compile(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."))
+def _fits(pattern: str, name: str) -> bool:
+    return fnmatch.fnmatchcase(name, pattern.replace("[", "[[]"))  # no set of characters here: [host]:port
 
 
 def _matches_hash(field: str, name: str) -> bool:

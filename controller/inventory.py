@@ -23,6 +23,9 @@ Kind = Literal["local", "generic", "raspberry-pi", "jetson-nano", "jetson", "ncs
 Boundary = Literal["wall", "board", "soc", "rail", "stick", "none"]
 
 
+_NO_USER = r"""\s:@/'"`;&<>|(){}$"""  # ssh's own commands may have the user's name in them
+
+
 def known_backends() -> tuple[str, ...]:
     """The backends that may be named: ours, those to come, and those of installed plug-ins."""
     return (*BACKENDS, *(entry.name for entry in metadata.entry_points(group="fleetmark.backends")))
@@ -46,9 +49,15 @@ def _check_host(text: str) -> str:
 
 
 def _check_jump(text: str) -> str:
-    hop = r"([^\s:@,/-][^\s:@,/]*@)?([A-Za-z0-9_][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?"
+    hop = rf"([^{_NO_USER},-][^{_NO_USER},]*@)?([A-Za-z0-9_][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(:\d{1, 5})?"
     if not re.fullmatch(f"{hop}(,{hop})*", text):
         raise ValueError("[user@]host[:port] expected, several with a comma between them")
+    return text
+
+
+def _check_no_option(text: str) -> str:
+    if text.startswith("-"):
+        raise ValueError(f"{quoted(text)} begins as an option does")
     return text
 
 
@@ -121,7 +130,7 @@ Word = Annotated[str, Field(min_length=1)]
 class SshDefaults(Record):
     """How to log in. What is not said here, ~/.ssh/config says: User, Port, IdentityFile, ProxyJump, Include."""
 
-    user: Annotated[str, Field(pattern=r"^[^\s:@/-][^\s:@/]*$")] | None = None
+    user: Annotated[str, Field(pattern=f"^[^{_NO_USER}-][^{_NO_USER}]*$")] | None = None
     """Who to log in as."""
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
     """The SSH server's port."""
@@ -147,9 +156,9 @@ class Ssh(SshDefaults):
 class AgentSettings(Record):
     """How the agent runs on the device."""
 
-    python: Word | None = None
+    python: Annotated[Word, AfterValidator(_check_no_option)] | None = None
     """Its interpreter, Python 3.6 or later; by default the python3 of the PATH."""
-    cache_dir: Word = "~/.cache/fleetmark"
+    cache_dir: Annotated[Word, AfterValidator(_check_no_option)] = "~/.cache/fleetmark"
     """The only folder on the device that fleetmark writes to."""
     env: Annotated[Mapping[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], str], AfterValidator(_find_tokens)] = Field(
         default_factory=dict[str, str]

@@ -10,17 +10,18 @@ MAX_LINE_BYTES = 120_000  # Linux refuses a single argument above 128 KiB
 
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-=:, ")
 _ENCODED = tuple(chr(byte) if byte in _PLAIN else f"\\0{byte:03o}" for byte in range(256))
-_MARKER_LINE = re.compile(rb"%s ?(\d*)\n" % MARKER.encode())
+_MARKER_LINE = re.compile(rb"%s ?(\d{0,9})\n" % MARKER.encode())
 
 
 def wrap(argv: Sequence[str]) -> str:
     """The line for a login shell (sh, bash, zsh, csh, tcsh, fish) that runs the program `argv[0]` with exactly these words.
 
     What the shell prints of its own comes before a line of MARKER and the number of the process group (see `process_group`); the
-    exit status is the program's, 128 + N if signal N ended it. Raises ValueError for a NUL or for more than a command line can hold.
+    exit status is the program's, 128 + N if signal N ended it. Raises ValueError for a NUL, for more than a command line can hold, and for
+    a program called -something, which some shells' `exec` takes for an option.
     """
-    if not argv or any("\0" in word for word in argv):
-        raise ValueError(f"not a command line: {list(argv)!r}")
+    if not argv or argv[0].startswith("-") or any("\0" in word for word in argv):
+        raise ValueError(f"not a command line: {ascii(list(argv))[:200]}")
     # Only /proc tells a shell its process group. The subshell makes `exec` return here, so that a signal becomes a status.
     group = "group=; read -r _ _ _ _ group _ < /proc/$$/stat"
     script = f"{group}; printf '\\n%s %s\\n' {MARKER} \"$group\"; (exec {shlex.join(argv)}); exit $?"

@@ -16,6 +16,7 @@ from agent.schema import FaultError
 
 SSH_CONFIG_S = 10.0
 MAX_JUMPS = 8
+SHELLS_OWN = frozenset("'\"`;&<>|(){}$ ")
 MAX_REMEMBERED = 4096
 _USER_CONFIG, _SYSTEM_CONFIG = Path("~/.ssh/config"), Path("/etc/ssh/ssh_config")
 _DEFAULT_KEYS = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
@@ -91,7 +92,10 @@ def parse_target(text: str) -> Target:
     match = re.fullmatch(r"(?:ssh://)?(?:(?P<user>.+)@)?(?:\[(?P<v6>.+)\]|(?P<host>[^:@]+))(?::(?P<port>\d{1,5}))?/?", text.strip())
     if not match:
         raise ValueError(f"{text!r} is not [user@]host[:port]")
-    return Target(match["v6"] or match["host"], match["user"], int(match["port"]) if match["port"] else None)
+    port = int(match["port"]) if match["port"] else None
+    if port is not None and not 0 < port < 65536:
+        raise ValueError(f"{text!r} has a port that no host has")
+    return Target(match["v6"] or match["host"], match["user"], port)
 
 
 def aliases(config: Path | None) -> tuple[str, ...]:
@@ -130,10 +134,14 @@ def _words(line: str) -> tuple[str, list[str]]:
 
 
 def ask_ssh(target: Target, config: Path | None) -> Options:
-    """The options that `ssh -G` gives for `target`, by lower-case name; Include and Match count.
+    """The options that `ssh -G` gives for `target`, by lower-case name; Include and Match count. Raises FaultError `unreachable`.
 
     It is asked once for each target, and again when the configuration's own file has changed: a fleet asks often, a process takes 10 ms.
+    Host and user come into a shell's hands where `Match exec` asks for them: only from release 9.6 on it refuses those that are commands.
     """
+    for word in (target.host, target.user or ""):
+        if word.startswith("-") or not word.isprintable() or SHELLS_OWN & set(word):
+            raise _unreachable(target, f"{word[:80]!a} has invalid characters: a shell could take them for a command")
     return _asked(target, config, shutil.which("ssh"), tuple(_stamp(path) for path in (config or _USER_CONFIG, _SYSTEM_CONFIG)))
 
 

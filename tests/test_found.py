@@ -6,7 +6,7 @@ import pytest
 from test_sensors import sensor
 
 from agent.schema import FaultError
-from controller import environments, sshconfig, targets
+from controller import environments, hostkeys, sshconfig, targets
 from controller.inventory import Device
 
 
@@ -37,3 +37,17 @@ def test_an_include_that_names_no_file_is_left_out(tmp_path: Path, monkeypatch: 
     config = tmp_path / "config"
     config.write_text(f"Include /dev/null {tmp_path} ~nobody-of-that-name/config none*\nHost pi\n")
     assert sshconfig.aliases(config) == ("pi",)
+
+
+def test_a_wildcard_of_many_stars_takes_no_time(tmp_path: Path) -> None:
+    """An entry of known_hosts that would try every way of fitting a long name, hours of them, is tried once."""
+    (tmp_path / "known_hosts").write_text(f"{'*a' * 100} ssh-ed25519 AAAA\n[pi]:?2* ssh-ed25519 AAAA\n")
+    assert hostkeys.known([tmp_path / "known_hosts"], "a" * 200 + "b").is_new
+    assert not hostkeys.known([tmp_path / "known_hosts"], "[pi]:2222").is_new
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "99999"])
+def test_a_port_that_no_host_has_is_refused(port: str) -> None:
+    """Where a person types a host, with its port."""
+    with pytest.raises(ValueError, match="port"):
+        sshconfig.parse_target(f"me@pi:{port}")

@@ -12,7 +12,7 @@ import atheris
 
 from agent.schema import REASONS, FaultError
 
-INSTRUMENTED = ["agent", "backends", "compress", "controller", "ruamel.yaml"]
+INSTRUMENTED = ["agent", "backends", "compress", "controller", "http", "ruamel.yaml", "tarfile"]
 MAX_CPU_S = 2.0
 MAX_GROWTH_KB = 500 << 10
 MAX_MESSAGE = 20_000
