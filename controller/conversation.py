@@ -91,7 +91,7 @@ class Conversation:
             beginning = self._beginning(python)
             self.shipped_bytes = 0 if beginning.present else len(zipapp.content)
             if not beginning.present:
-                self._outgoing.put(io.BytesIO(zipapp.content))
+                self._outgoing.put(zipapp.content)
                 if not self._beginning(python).present:
                     raise self._fault("protocol", "the uploaded agent is not what was sent", "run again")
             self.root = beginning.root
@@ -133,11 +133,11 @@ class Conversation:
         self.send(verb, request, *options)
         return self.answer(verb, timeout_s)
 
-    def send(self, verb: str, request: object, *options: str, content: Source | None = None) -> None:
-        """Send a request, and after it the rest of an open file."""
-        self._outgoing.put(io.BytesIO(encode({"verb": verb, "options": list(options), "request": request}) + b"\n"))
+    def send(self, verb: str, request: object, *options: str, content: Source | None = None, size: int = 0) -> None:
+        """Send a request, and after it `size` bytes of an open file."""
+        self._outgoing.put(encode({"verb": verb, "options": list(options), "request": request}) + b"\n")
         if content is not None:
-            self._outgoing.put(content)
+            self._outgoing.put(content, size)
 
     def answer(self, verb: str, timeout_s: float | None) -> dict[str, Any]:
         """Give the answer to the request that was sent."""
@@ -182,12 +182,12 @@ class _Outgoing:
     """Standard input that is put together while the command runs."""
 
     def __init__(self) -> None:
-        self._queue: SimpleQueue[Source | None] = SimpleQueue()
-        self._current: Source | None = None
+        self._queue: SimpleQueue[tuple[Source, int] | None] = SimpleQueue()
+        self._current: tuple[Source, int] | None = None
 
-    def put(self, source: Source) -> None:
-        """Send all of `source` after what was put before."""
-        self._queue.put(source)
+    def put(self, content: bytes | Source, size: int = 0) -> None:
+        """Send bytes, or the next `size` of a source, after what was put before; the source is left alone once they are read."""
+        self._queue.put((io.BytesIO(content), len(content)) if isinstance(content, bytes) else (content, size))
 
     def end(self) -> None:
         """End the input after what was put before."""
@@ -195,10 +195,13 @@ class _Outgoing:
 
     def read(self, size: int, /) -> bytes:
         """Give what comes next, as soon as there is something; b"" at the end."""
-        while True:
-            self._current = self._current or self._queue.get()
-            if self._current is None:
-                return b""
-            if data := self._current.read(size):
+        while (current := self._current or self._queue.get()) is not None:
+            source, left = current
+            data = source.read(min(size, left))
+            if left and not data:
+                raise FaultError("protocol", "a file became shorter while it was sent", "run again")
+            left -= len(data)
+            self._current = (source, left) if left else None
+            if data:
                 return data
-            self._current = None
+        return b""

@@ -167,7 +167,7 @@ class Remote:
         try:
             with path.open("rb") as file, self._talking() as talk:
                 file.seek(offset)
-                talk.send("put", {"sha256": sha256, "offset": offset, "size_bytes": size - offset}, content=file)
+                talk.send("put", {"sha256": sha256, "offset": offset, "size_bytes": size - offset}, content=file, size=size - offset)
                 return self._record(BlobState, talk.answer("put", timeout_s))
         except answers.ToldError:
             self.hang_up()
