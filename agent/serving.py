@@ -4,6 +4,8 @@ A request is ``{"verb": ..., "options": [...], "request": {...}}``. Three verbs 
 bytes, the answer to ``fetch`` too, and ``follow`` is answered by the lines of a launch's spool.
 """
 
+import contextlib
+import fcntl
 import os
 import select
 import sys
@@ -15,6 +17,8 @@ from agent.schema import PROTOCOL, FaultError, SchemaError, decode, encode, load
 
 MAX_REQUEST_BYTES = 4 << 20
 READ_BYTES = 1 << 18
+PIPE_BYTES = 1 << 20
+F_SETPIPE_SZ = 1031  # Linux's; Python has the name since 3.10
 
 Answer = Callable[[str, List[str], Dict[str, Any]], Any]
 
@@ -29,6 +33,7 @@ class Input:
         self._descriptor = descriptor
         self._idle_s = idle_s
         self._buffer = b""
+        _widen(descriptor)
 
     def readline(self) -> bytes:
         """Return the next line with its newline, or b"" at the end; one of over MAX_REQUEST_BYTES may come without it."""
@@ -50,6 +55,12 @@ class Input:
     def _receive(self) -> bytes:
         ready, _, _ = select.select([self._descriptor], [], [], self._idle_s)
         return os.read(self._descriptor, READ_BYTES) if ready else b""
+
+
+def _widen(descriptor: int) -> None:
+    """Let a pipe hold as much as the kernel lets anybody have: sshd then writes and we read more at once, for half of the time."""
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(descriptor, F_SETPIPE_SZ, PIPE_BYTES)
 
 
 def serve(cache: Cache, idle_s: float, answer: Answer) -> int:

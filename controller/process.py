@@ -12,6 +12,7 @@ from controller import shellwords
 from controller.timeouts import Timeouts
 
 CHUNK_BYTES = 64 * 1024
+PACKET_BYTES = 32 * 1024 - 64  # what paramiko puts into one packet to OpenSSH: the rest of a larger chunk is copied for each
 BANNER_BYTES = 64 * 1024
 STDERR_TAIL_BYTES = 64 * 1024
 MAX_LINE_BYTES = 1024 * 1024
@@ -207,7 +208,7 @@ class Process:
 
     def _feed(self, source: Source) -> None:
         try:
-            while data := source.read(CHUNK_BYTES):
+            while data := source.read(PACKET_BYTES):
                 if not self._send(data):
                     break
         except Exception as error:  # noqa: BLE001 - a source fails in its own ways; wait() raises it again
