@@ -11,17 +11,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from agents import OWNER, tiny_data, tiny_model
+from agents import OWNER, request, tiny_data, tiny_model
 from sshd import Sshd, require_root, require_sshd
 
 from agent.cache import Cache
 from agent.schema import Artifact, Cell, FaultError, Feed, ModelFile, Workload, cell_id
 from compress.records import Data
+from controller.cli.output import replacing, write
 from controller.dataset import Dataset
 from controller.inventory import AgentSettings, Device, Ssh
 from controller.profiles import Profile
 from controller.provision import Choice
 from controller.session import Job, Session
+from controller.transport import connect
+from controller.visit import ssh_settings, visiting
 
 FAST = Profile("quick", 1, 0.01, 10, 0.001, 2, 0.01, 60.0)
 CARELESS = 'ForceCommand umask 000; exec "$SHELL" -c "$SSH_ORIGINAL_COMMAND"'
@@ -102,23 +105,15 @@ def test_what_a_run_leaves_on_a_device_is_its_users_alone(careless_sshd: Sshd, t
 
 def test_an_upload_that_was_cut_off_is_its_users_alone(careless_sshd: Sshd, tmp_path: Path) -> None:
     """What had arrived by then lies there for the next attempt, in a file of mode 0600."""
-    device = device_of(careless_sshd, tmp_path / "agent")
-    session = Session(device, OWNER, FAST, tmp_path, say=lambda _: None)
-    big = tmp_path / "big"
-    big.write_bytes(bytes(50_000_000))
-
-    def cut(sent_bytes: int) -> None:
-        if sent_bytes > 20_000_000:
-            careless_sshd.cut()
-
-    try:
-        session.open()
-        with pytest.raises(FaultError, match="link"):
-            session._connected().upload({hashlib.sha256(big.read_bytes()).hexdigest(): big}, cut)
-    finally:
-        session.abandon()
-    assert list((tmp_path / "agent" / "blobs").iterdir())
-    assert wide(tmp_path / "agent") == {}
+    device, cache = device_of(careless_sshd, tmp_path / "agent"), tmp_path / "agent"
+    with visiting(device):
+        (zipapp,) = cache.glob("agent-*.pyz")
+    begun = request("put", {"sha256": "a" * 64, "offset": 0, "size_bytes": 1000}) + bytes(400)
+    with connect("board", ssh_settings(device)) as transport:
+        transport.run([sys.executable, "-I", str(zipapp), "serve", "--cache", str(cache)], stdin=begun, timeout_s=60)
+    (part,) = (cache / "blobs").iterdir()
+    assert part.stat().st_size == 400
+    assert wide(cache) == {}
 
 
 def test_a_folder_that_is_ours_is_closed(tmp_path: Path) -> None:
@@ -202,3 +197,16 @@ def test_somebody_elses_link_is_refused(part: str, tmp_path: Path) -> None:
     link.symlink_to(tmp_path / "ours")
     os.lchown(link, SOMEBODY, SOMEBODY)
     assert refusal(tmp_path / "agent") == f"{link} belongs to {SOMEBODY}"
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_what_is_written_here_has_the_rights_that_its_person_wants(umask: int, mode: int, tmp_path: Path) -> None:
+    """A report is read by others where the umask lets them, and by nobody else where not; one that failed leaves nothing."""
+    before = os.umask(umask)
+    try:
+        write("report", tmp_path / "results" / "report.html")
+        with pytest.raises(ZeroDivisionError), replacing(tmp_path / "results" / "other.html") as file:
+            file.write(bytes(1 // 0))
+    finally:
+        os.umask(before)
+    assert [(path.name, stat.S_IMODE(path.stat().st_mode)) for path in (tmp_path / "results").iterdir()] == [("report.html", mode)]

@@ -136,7 +136,7 @@ def test_a_store_writes_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """Whatever document is stored, its texts and the names in it go through the redactor."""
     monkeypatch.setattr(redaction, "REDACTOR", knowing("a secret of this test"))
     store = Store(tmp_path)
-    with closing(sqlite3.connect(store.path)) as reader:  # whoever reads it meanwhile keeps its journal
+    with closing(sqlite3.connect(tmp_path / "fleetmark.db")) as reader:  # whoever reads it meanwhile keeps its journal
         reader.execute("begin")
         reader.execute("select * from runs").fetchall()
         provenance = {"a secret of this test": ["", {"deep": "with a secret of this test in it"}], "n": 1.5}
