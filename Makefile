@@ -7,7 +7,7 @@ UV_VERSION := $(shell sed -n 's/^uv==//p' constraints.txt)
 COMPILE = $(BIN)/python -m compileall -q -j 0 .venv/lib >/dev/null || true # once, not in every process; packages hold files for other Pythons too
 INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constraints.txt
 
-.PHONY: demo test fuzz fuzz-long check format bench lab lab-down test-lab environments audit sbom clean
+.PHONY: demo test fuzz fuzz-long check format bench bench-fleet lab lab-down test-lab environments audit sbom clean
 
 demo: $(STAMP) ## the example suite on this machine, and where its report is
 	$(BIN)/fleetmark run examples/fashion/suite.yaml --profile quick
@@ -40,6 +40,9 @@ bench: $(DEV_STAMP) ## takes minutes, compression an hour or more (Debian's data
 	$(BIN)/python -m benchmarks.summary
 	$(BIN)/python -m benchmarks.report
 	$(BIN)/python -m benchmarks.compression
+
+bench-fleet: $(DEV_STAMP) .venv/peers/.installed ## a quarter of an hour; up to 500 simulated devices, beside ssh and scp, parallel-ssh and Ansible
+	$(BIN)/python -m benchmarks.fleet
 
 lab: ## two emulated arm64 boards (docs/LAB.md); as root, minutes when it builds them for the first time
 	PYTHON="$(PYTHON)" tests/lab/lab up
@@ -75,6 +78,11 @@ $(DEV_STAMP): $(STAMP)
 	$(INSTALL) --editable '.[tflite,openvino,train,search,dask,parquet,mlflow,postgres,dev]'
 	$(INSTALL) --no-deps --target .venv/stubs tensorrt-stubs # not beside the rest: it would pose as TensorRT, and asks for it
 	$(COMPILE)
+	touch $@
+
+.venv/peers/.installed: benchmarks/fleet/peers.txt $(DEV_STAMP) # the tools that the fleet's benchmark compares with
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv/peers
+	$(BIN)/uv pip install --quiet --python .venv/peers/bin/python --requirements benchmarks/fleet/peers.txt
 	touch $@
 
 environments: $(DEV_STAMP) ## resolves the wheels of controller/environments.toml again
