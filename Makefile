@@ -39,6 +39,7 @@ bench: $(DEV_STAMP) ## takes minutes, compression an hour or more (Debian's data
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.summary
 	$(BIN)/python -m benchmarks.report
+	$(BIN)/python -m benchmarks.store
 	$(BIN)/python -m benchmarks.compression
 
 bench-fleet: $(DEV_STAMP) .venv/peers/.installed ## a quarter of an hour; up to 500 simulated devices, beside ssh and scp, parallel-ssh and Ansible

@@ -1,7 +1,7 @@
 """What keeps a device from being measured, or from being measured well, and the command that mends it, judged from its probe."""
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -46,6 +46,12 @@ def meter(name: str, watts: float) -> Check:
 def unread_meter(name: str, fault: Fault) -> Check:
     """The check of one that was not: launches are measured all the same, without energy."""
     return Check("recommended", "meter", False, f"{name}: {fault.message}", fault.next)
+
+
+def store(name: str, problems: Sequence[str], mend: str = "") -> Check:
+    """The check of the results, which are of that name and have these problems."""
+    mend = mend or "restore it from a copy (docs/TEAM.md); what can be read of it, fleetmark export --raw still writes"
+    return Check("required", "store", not problems, "; ".join(problems) or f"{name}: all that it holds is whole", mend)
 
 
 def checks(device: Device, probe: Probe, lease: LeaseState, now_s: float, refusals: Mapping[str, Fault]) -> list[Check]:

@@ -20,9 +20,10 @@ SETTINGS = {"listen_addresses": "127.0.0.1", "fsync": "off", "max_connections": 
 
 
 class Postgres:
-    """A PostgreSQL server; every database of it belongs to OWNER, who logs in with PASSWORD."""
+    """A PostgreSQL server; every database of it belongs to OWNER, who logs in with PASSWORD. `settings` are the server's own, by name."""
 
-    def __init__(self) -> None:
+    def __init__(self, **settings: str) -> None:
+        self.settings = {**SETTINGS, **settings}
         self.folder = Path(mkdtemp(prefix="fleetmark-postgres-"))
         self.port = free_port()
         self.pgpass = self.folder / "pgpass"
@@ -38,7 +39,8 @@ class Postgres:
 
     def start(self) -> "Postgres":
         """Start the server; returns when it listens."""
-        options = [f"-c {name}={value}" for name, value in {**SETTINGS, "port": self.port, "unix_socket_directories": self.folder}.items()]
+        settings = {**self.settings, "port": self.port, "unix_socket_directories": self.folder}
+        options = [f"-c {name}={value}" for name, value in settings.items()]
         self._run(
             "pg_ctl", "--wait", f"--pgdata={self.folder / 'data'}", f"--log={self.folder / 'log'}", f"-o {' '.join(options)}", "start"
         )

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import bare, compression, fidelity, report, results, sensors, startup, summary
+from benchmarks import bare, compression, fidelity, report, results, sensors, startup, store, summary
 from benchmarks.launching import Example, example, local_agent, upload
 from benchmarks.ratio import Ratio, median_ratio
 
@@ -166,6 +166,14 @@ def test_the_report_that_is_timed_is_full_and_seen(tmp_path: Path) -> None:
         report.Cost(30, 10**6, [1.0], [1.1], [0.1]),
     ):
         assert report.table([cost]).count("**missed**") == 1
+
+
+def test_the_store_that_is_timed_holds_what_was_written(tmp_path: Path) -> None:
+    """Twelve launches of 100 samples from several threads are all there; a missed target is said."""
+    rate = store.measure("SQLite", tmp_path, None, launches=12, samples=100)
+    assert (rate.launches, rate.samples, rate.wall_s > 0) == (12, 100, True)
+    assert "1,000,000: met" in store.table([replace(rate, samples=10_000, wall_s=6.0)])
+    assert "1,000,000: **missed**" in store.table([replace(rate, samples=10_000, wall_s=8.0)])
 
 
 @pytest.fixture(scope="module")

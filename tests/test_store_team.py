@@ -13,21 +13,18 @@ from typing import Any
 import numpy as np
 import pytest
 import sqlalchemy as sa
-import stored_runs
-from factory_runs import mixed_run
-from postgres import ADMIN, ADMIN_PASSWORD, OWNER, PASSWORD, Postgres, require_postgres
+from begun_stores import DOCUMENT, begun, finish
+from postgres import ADMIN, ADMIN_PASSWORD, Postgres, require_postgres
 from sqlalchemy import exc
 from store_writer import CELL, METRICS, values
 
 from agent.schema import cell_id
 from controller.collect import Samples
-from controller.errors import FleetmarkError, render
+from controller.errors import FleetmarkError
 from controller.store import Store
 from reports.records import LaunchRecord
 
-FLEETMARK = Path(sys.executable).with_name("fleetmark")
 WRITER = Path(__file__).with_name("store_writer.py")
-DOCUMENT: dict[str, Any] = {"fleetmark": "0", "profile": "quick", "suite": "s", "launches": 3, "request": {}, "provenance": {}}
 SOON_S = 0.2
 
 
@@ -35,20 +32,6 @@ SOON_S = 0.2
 def url(request: pytest.FixtureRequest) -> str | None:
     """Where the store is: below the results, or in an empty database of a running server."""
     return request.getfixturevalue("team_url") if request.param == "postgresql" else None
-
-
-def begun(folder: Path, url: str | None, *launches: str, patience_s: float = 30.0) -> Store:
-    """A store with a run that has begun these launches."""
-    store = Store(folder, url, patience_s=patience_s)
-    store.create_run("run", "2026-01-01T00:00:00.000+00:00", DOCUMENT)
-    store.add_cells("run", [(cell_id(CELL), CELL, None)], [])
-    for name in launches:
-        store.begin_launch("run", cell_id(CELL), 0, name, "2026-01-01T00:00:00.000+00:00")
-    return store
-
-
-def finish(store: Store, name: str, status: str = "valid", **more: Any) -> None:
-    store.finish_launch(LaunchRecord(name, 0, status, "", {}, **more), [Samples("rate", "1", np.ones(3))])
 
 
 @contextmanager
@@ -285,144 +268,6 @@ def test_a_server_that_restarts_costs_nothing(own_postgres: Postgres, tmp_path: 
         with closing(Store(tmp_path, url)) as other, other.exclusive("run"), pytest.raises(FleetmarkError, match="still going on"):
             store.begin_launch("run", cell_id(CELL), 1, "four", "2026-01-01T00:00:00.000+00:00")
         assert sorted(name for name, _, _ in store.open_launches("run")) == ["three", "two"]
-
-
-@pytest.mark.parametrize(
-    ("given", "said"),
-    [
-        ("postgresql+psycopg://ann:hunter2@host/db", "holds a password"),
-        ("postgresql+psycopg://ann:hun@ter2@host/db", "holds a password"),
-        ("postgresql+psycopg://host/db?password=hunter2", "holds a password"),
-        ("postgresql+psycopg://host/db?sslmode=require&sslPassword=hunter2", "holds a password"),
-        ("mysql://ann:hunter2@host/db", "holds a password"),
-        ("postgresql+psycopg://ann:12/hunter2@host/db", "holds a password"),
-        ("postgresql+psycopg://hunter2@ter@host/db", "cannot be read"),
-        ("postgresql+psycopg://host:12/hunter2@host/db", "holds a password"),
-        ("postgresql+psycopg://host", "cannot be read"),
-        ("mysql://host/db", "not kept in mysql"),
-        ("postgresql://host/db", "not kept in postgresql"),
-        ("sqlite://", "cannot be read"),
-        ("sqlite:///:memory:", "cannot be read"),
-        ("hunter2@host/db", "not named by a URL"),
-        ("", "not named by a URL"),
-    ],
-)
-def test_urls_that_are_refused_are_never_repeated(given: str, said: str, tmp_path: Path) -> None:
-    """Whatever looks like a password keeps the URL from being used, and is in no part of the message."""
-    with pytest.raises(FleetmarkError, match=said) as raised:
-        Store(tmp_path, given)
-    assert "hunter2" not in render(raised.value)
-    assert "ter2" not in render(raised.value)
-    assert raised.value.next
-
-
-def test_who_cannot_connect_learns_why(shared_postgres: Postgres, team_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody there, no database, no password, a wrong one: each says what to do, without the password or the user."""
-    database = team_url.rpartition("/")[2]
-    cases = [
-        (f"postgresql+psycopg://{OWNER}@127.0.0.1:1/db", None, "psql --host=127.0.0.1 --port=1"),
-        (shared_postgres.url("none"), None, "the database and the user exist"),
-        (shared_postgres.url(database, "other"), None, "put the password into ~/.pgpass"),
-        (team_url, "wrong password", "see that the password in PGPASSWORD"),
-    ]
-    for given, password, following in cases:
-        if password:
-            monkeypatch.setenv("PGPASSWORD", password)
-        with pytest.raises(FleetmarkError, match="cannot connect to postgresql") as raised:
-            Store(tmp_path, given)
-        assert following in raised.value.next
-        assert PASSWORD not in (text := render(raised.value))
-        assert "wrong password" not in text
-    monkeypatch.setenv("PGPASSWORD", PASSWORD)
-    monkeypatch.setenv("PGPASSFILE", "/nowhere")
-    Store(tmp_path, team_url).close()
-
-
-def test_a_missing_driver_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without psycopg the error names the extra that has it."""
-    monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(FleetmarkError, match="psycopg cannot be imported") as raised:
-        Store(tmp_path, "postgresql+psycopg://host/db")
-    assert raised.value.next == "pip install 'fleetmark[postgres]'"
-
-
-def test_a_reader_may_read_and_no_more(shared_postgres: Postgres, team_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A role that may only SELECT shows runs and reports; what it may not write is told, and so is an empty database."""
-    database = team_url.rpartition("/")[2]
-    with pytest.raises(FleetmarkError, match=r"there are no results in postgresql\+psycopg://127"):
-        Store.open(tmp_path, team_url)
-    begun(tmp_path, team_url).close()
-    shared_postgres.sql("DROP ROLE IF EXISTS reader")
-    shared_postgres.sql("CREATE ROLE reader LOGIN PASSWORD 'reads'")
-    shared_postgres.sql("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader", database)
-    monkeypatch.setenv("PGPASSWORD", "reads")
-    with closing(Store.open(tmp_path, shared_postgres.url(database, "reader"))) as store:
-        assert len(store.load_run("run").cells) == 1
-        assert store.check() == []
-        with pytest.raises(FleetmarkError, match="may not be written by you"):
-            store.create_run("mine", "2026", DOCUMENT)
-    shared_postgres.sql("REVOKE ALL ON ALL TABLES IN SCHEMA public FROM reader", database)
-
-
-def test_a_command_takes_the_store_from_its_option_or_the_environment(team_url: str, tmp_path: Path) -> None:
-    """What one laptop writes another lists and reports; reports are files below its own results."""
-    run = mixed_run()
-    stored_runs.keep(run, tmp_path / "unused", url=team_url)
-    assert not (tmp_path / "unused").exists()
-
-    def fleetmark(*words: str, **environ: str) -> str:
-        command = [str(FLEETMARK), *words, "--results", str(tmp_path / "results")]
-        return subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **environ}).stdout
-
-    assert run.id in fleetmark("runs", "list", "--store", team_url)
-    assert run.id in fleetmark("runs", "list", FLEETMARK_STORE=team_url)
-    fleetmark("report", "latest", "--store", team_url)
-    assert [path.name for path in (tmp_path / "results" / run.id).iterdir()] == ["report.html"]
-
-
-def damaged(store: Store, statement: str) -> list[str]:
-    """What the check finds after somebody's statement, which the database's own rules would not let through."""
-    with store._database._engine.connect() as connection:
-        connection.exec_driver_sql("ROLLBACK")
-        connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
-        connection.exec_driver_sql(statement)
-    return store.check()
-
-
-@pytest.mark.parametrize(
-    ("statement", "said"),
-    [
-        ("DELETE FROM cells", "which is not there"),
-        ("DELETE FROM launches WHERE id = 'one'", "samples rate are of launch one"),
-        ("UPDATE launches SET status = 'started'", "never finished"),
-        ("UPDATE samples SET \"values\" = x'00'", "samples rate cannot be read: error"),
-        ("UPDATE samples SET shape = '[4]'", "24 bytes for shape [4]"),
-        ("UPDATE launches SET status = 'valid'", "was measured 2 times in round 0"),
-        ("UPDATE launches SET document = '{}'", "launch one cannot be read: KeyError"),
-        ("UPDATE cells SET document = json_set(document, '$.later', 1)", "cannot be read: SchemaError"),
-        ("DELETE FROM runs", "has no runs"),
-    ],
-)
-def test_the_check_finds_what_is_wrong(statement: str, said: str, tmp_path: Path) -> None:
-    """A sound store has nothing; after each kind of damage the check names it."""
-    with closing(begun(tmp_path, None, "one", "two")) as store:
-        finish(store, "one")
-        finish(store, "two", status="failed")
-        assert store.check() == []
-        assert any(said in line for line in damaged(store, statement)), store.check()
-
-
-def test_the_check_finds_a_damaged_file(tmp_path: Path) -> None:
-    """A page that was overwritten is found by SQLite's own check, or the file is refused."""
-    with closing(begun(tmp_path, None, "one")) as store:
-        finish(store, "one")
-        with store._database._engine.connect() as connection:
-            connection.exec_driver_sql("ROLLBACK")
-            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-        path = tmp_path / "fleetmark.db"
-        content = path.read_bytes()
-        path.write_bytes(content[: 2 * 4096] + bytes(4096) + content[3 * 4096 :])
-        assert any("damaged" in line or "cannot be read" in line for line in store.check())
 
 
 def test_a_row_that_is_there_is_no_passing_error(url: str | None, tmp_path: Path) -> None:

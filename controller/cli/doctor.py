@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -18,10 +19,13 @@ def doctor(
     selectors: options.Selectors = None,
     select: options.Select = None,
     inventory: options.Inventory = options.INVENTORY,
+    results: options.Results = options.RESULTS,
+    url: options.Store = None,
     json: options.Json = False,
 ) -> None:
     """Look what keeps devices from being measured, or from being measured well, and say how to mend it.
 
+    The results are read too, if there are any: whether all of them are whole, each in its place, and none twice.
     Nothing on a device is changed but for the agent in its own folder. A disabled device is looked at if it is named. Exit code 1 if a
     required check failed, 4 if a device cannot be reached.
     """
@@ -29,6 +33,7 @@ def doctor(
 
     from controller import inventory as inventories
     from controller import lanes
+    from controller.database import FILE_NAME
 
     devices = options.devices(inventory, selectors, select)
     meters = inventories.load(inventory).meters
@@ -37,6 +42,8 @@ def doctor(
         return [*_examine(device), *(_look_at(device.meter, meters[device.meter]) if device.meter else ())]
 
     found = dict(zip((device.name for device in devices), lanes.each(devices, examine), strict=True))
+    if url or (results / FILE_NAME).exists():
+        found["the store"] = [_look_into(results, url)]  # no device has a space in its name
     if json:
         stdout_json("doctor", {name: [asdict(check) for check in checks] for name, checks in found.items()})
     else:
@@ -72,6 +79,19 @@ def _look_at(name: str, meter: "Meter") -> "Iterator[Check]":
         yield doctor.meter(name, metering.read(meter))
     except FaultError as error:
         yield doctor.unread_meter(name, error.fault)
+
+
+def _look_into(results: Path, url: str | None) -> "Check":
+    from contextlib import closing
+
+    from controller import doctor
+    from controller.errors import FleetmarkError
+
+    try:
+        with closing(options.open_store(results, url)) as store:
+            return doctor.store(store.name, store.check())
+    except FleetmarkError as error:
+        return doctor.store("", [error.message], error.next)
 
 
 def lines(found: "Mapping[str, Sequence[Check]]") -> Iterator[tuple[str, str]]:
