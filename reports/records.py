@@ -114,9 +114,9 @@ class NoiseFloor:
     started_at: str = ""  # ISO 8601, UTC
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class RunRecord:
-    """All that is known of one run."""
+    """All that is known of one run; one record is equal to itself alone."""
 
     id: str
     started_at: str  # ISO 8601, UTC

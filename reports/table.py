@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from weakref import WeakKeyDictionary
 
 from agent.schema import Cell, Fault
 from reports import text
@@ -81,9 +82,19 @@ class Row:
 
 
 def rows(run: RunRecord) -> list[Row]:
-    """The table of a run, cells in the run's order, at least one row each."""
+    """The table of a run, cells in the run's order, at least one row each; worked out once for a record."""
+    if run not in _tables:
+        _tables[run] = tuple(_rows(run))
+    return list(_tables[run])
+
+
+_tables: WeakKeyDictionary[RunRecord, tuple[Row, ...]] = WeakKeyDictionary()
+
+
+def _rows(run: RunRecord) -> Iterator[Row]:
     references = {_sample_key(record): quality_of(record) for record in run.cells if record.cell.variant == REFERENCE}
-    return [row for record in run.cells for row in _cell_rows(run, record, references.get(_sample_key(record)))]
+    for record in run.cells:
+        yield from _cell_rows(run, record, references.get(_sample_key(record)))
 
 
 def by_cell(table: Sequence[Row]) -> dict[str, dict[str, Row]]:
