@@ -8,7 +8,11 @@ from numpy.typing import NDArray
 
 from agent.description import Probe
 from agent.schema import Availability, Cell, Conditions, Fault, Workload, cell_id
+from reports.charts import Chart, cell_charts, further_charts
+from reports.heat import Course
+from reports.pareto import Pairing
 from reports.records import CellRecord, DeviceRecord, Gate, LaunchRecord, Price, RunRecord, VariantRecord
+from reports.table import Row
 
 STARTED = "2025-01-01T12:00:00Z"
 FORMATS = {"onnxruntime": "onnx", "tflite": "tflite", "openvino": "openvino"}
@@ -227,3 +231,10 @@ def hostile_run(text: str) -> RunRecord:
         conditions={text: text, "nested": {text: 1}},
         gates=(Gate(text, "latency_p90_s", 1e-9, None, text, (text, "laptop")),),
     )
+
+
+def charts(
+    table: Sequence[Row], pairings: Sequence[Pairing] = (), courses: Sequence[Course] = (), records: Sequence[CellRecord] = ()
+) -> dict[str, Chart]:
+    """All charts of a report by name, drawn in this process."""
+    return {**cell_charts(table, records), **further_charts(table, pairings, courses)}

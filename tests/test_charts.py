@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from factory_runs import cell, mixed_run, run_of
+from factory_runs import cell, charts, mixed_run, run_of
 from numpy.typing import NDArray
 
-from reports.charts import Chart, charts
+from reports.charts import Chart
 from reports.ecdf import MOST_POINTS, ecdf
 from reports.sections import measured
 from reports.table import rows

@@ -7,13 +7,12 @@ from typing import cast
 
 import numpy as np
 import pytest
-from factory_runs import NO_ROUTE, broken, cell, run_of
+from factory_runs import NO_ROUTE, broken, cell, charts, run_of
 from test_power_launch import measured as measured_launch
 from test_report import words
 
 from reports import charts as charts_module
 from reports import page as page_module
-from reports.charts import charts
 from reports.live import live
 from reports.page import render
 from reports.records import CellRecord, LaunchRecord, RunRecord

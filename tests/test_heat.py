@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from factory_runs import cell, run_of
+from factory_runs import cell, charts, run_of
 from test_power_launch import measured
 from test_report import words
 
-from reports.charts import charts
 from reports.heat import MOST_POINTS, Course, courses, thinned
 from reports.page import render
 from reports.records import CellRecord, LaunchRecord, RunRecord

@@ -5,12 +5,11 @@ import re
 
 import numpy as np
 import pytest
-from factory_runs import SIZES, cell, mixed_run, run_of
+from factory_runs import SIZES, cell, charts, mixed_run, run_of
 from test_energy_section import mixed_power, powered
 from test_report import words
 
 from agent.schema import cell_id
-from reports.charts import charts
 from reports.page import render
 from reports.pareto import Pairing, pairings
 from reports.records import CellRecord, Gate, Price, RunRecord

@@ -30,7 +30,7 @@ from reports.pareto import Pairing
 from reports.records import CellRecord
 from reports.table import Row
 
-__all__ = ["MOST_CELLS", "Chart", "Drawing", "cell_charts", "charts", "further_charts", "runtime"]
+__all__ = ["MOST_CELLS", "Chart", "Drawing", "cell_charts", "further_charts", "runtime"]
 
 MOST_CELLS = 60
 _MOST_PAIRINGS = 12
@@ -38,17 +38,6 @@ _MOST_COURSES = 3
 
 Declared = tuple[str, str, Drawn | None] | tuple[str, str, Drawn | None, Mapping[str, Any]]
 """A chart's name, its title, what it is, and a parameter of its own where it has one."""
-
-
-def charts(
-    table: Sequence[Row],
-    pairings: Sequence[Pairing] = (),
-    courses: Sequence[Course] = (),
-    records: Sequence[CellRecord] = (),
-    draw: Draw = here,
-) -> dict[str, Chart]:
-    """The charts for which there are numbers, by name: those of cells, the first of the pairings, and some of the courses."""
-    return {**cell_charts(table, records, draw), **further_charts(table, pairings, courses, draw)}
 
 
 def cell_charts(table: Sequence[Row], records: Sequence[CellRecord] = (), draw: Draw = here) -> dict[str, Chart]:
