@@ -41,6 +41,9 @@ try:
     root = os.path.abspath(os.path.expanduser(root))
     path = os.path.join(root, name)
     os.makedirs(root, mode=0o700, exist_ok=True)
+    own, link = os.stat(root), os.lstat(root)
+    if own.st_uid != os.geteuid() or link.st_uid not in (0, own.st_uid) or own.st_mode & 0o022:
+        raise OSError(0, "somebody else can write to it")
     present = find(path)
     tell(root=root, present=present, error="")
     if not present:

@@ -187,6 +187,20 @@ def test_somebody_elses_folder_is_refused(part: str, tmp_path: Path) -> None:
     assert refusal(root) == f"{root / part if part else root} belongs to {SOMEBODY}"
 
 
+@pytest.mark.parametrize("owner", [SOMEBODY, 0])
+def test_no_agent_is_looked_for_where_somebody_else_could_put_one(owner: int, careless_sshd: Sshd, tmp_path: Path) -> None:
+    """What stands there is not run, not even to say so."""
+    require_root()
+    cache = tmp_path / "agent"
+    cache.mkdir()
+    cache.chmod(0o777)
+    os.chown(cache, owner, owner)
+    with pytest.raises(FaultError, match="somebody else can write to it") as caught, visiting(device_of(careless_sshd, cache)):
+        pass
+    assert caught.value.fault.code == "env_missing"
+    assert list(cache.iterdir()) == []
+
+
 @pytest.mark.parametrize("part", ["", "launches"])
 def test_somebody_elses_link_is_refused(part: str, tmp_path: Path) -> None:
     """It could lead somewhere else tomorrow."""
