@@ -28,11 +28,12 @@ class BlobState(NamedTuple):
 
 
 class LeaseState(NamedTuple):
-    """Who holds a host, empty for nobody, for how long still, and whether a launch runs there."""
+    """Who holds a host, empty for nobody, since when and for how long still, and whether a launch runs there."""
 
     owner: str
     left_s: float
     running: bool
+    age_s: float = 0.0
 
 
 class ClockState(NamedTuple):
@@ -125,7 +126,7 @@ class Remote:
         return tuple(self.probe({}).interpreters)
 
     def lease(self) -> LeaseState:
-        """Give who holds the host."""
+        """Give who holds the host, or whose launch runs there."""
         found: LeaseState = self._record(LeaseState, self._ask("lease", {"action": "show"}))
         return found._replace(owner=found.owner[: limits.MAX_TEXT_CHARACTERS])
 

@@ -28,7 +28,7 @@ def busy(cache: Cache, owner: str) -> str:
 
 def left_over(cache: Cache, owner: str, boot: str = "", expires_s: float = 0.0) -> None:
     """A lease written at another time."""
-    write_json(cache.path("lease.json"), dump(Lease(owner, boot or boot_id(), expires_s)))
+    write_json(cache.path("lease.json"), dump(Lease(owner, boot or boot_id(), expires_s, time.monotonic())))
 
 
 def test_one_owner_at_a_time(cache: Cache) -> None:
@@ -51,6 +51,34 @@ def test_an_expired_lease_and_one_of_another_boot_are_void(cache: Cache) -> None
     lease.acquire(cache, "bob", 100)
     left_over(cache, "bob", boot="another boot", expires_s=time.monotonic() + 1000)
     lease.acquire(cache, "ann", 100)
+
+
+def test_the_lease_tells_since_when(cache: Cache) -> None:
+    """Renewing keeps the age, taking the host anew begins it anew; whose launch runs is told after the lease has expired, too."""
+    write_json(cache.path("lease.json"), dump(Lease("ann", boot_id(), time.monotonic() + 9, time.monotonic() - 700)))
+    lease.acquire(cache, "ann", 100)
+    lease.extend(cache, "ann", 200)
+    assert 700 <= lease.state(cache)["age_s"] < 760
+    assert "ann has this host, for 7" in busy(cache, "bob")
+    lease.release(cache, "ann")
+    lease.acquire(cache, "bob", 100)
+    assert lease.state(cache)["age_s"] < 60
+    left_over(cache, "ann")
+    assert lease.state(cache)["owner"] == ""
+    running = Lock(cache.path("busy.lock"))
+    running.acquire()
+    assert {"owner": "ann", "left_s": 0.0, "running": True}.items() <= lease.state(cache).items()
+    running.close()
+
+
+def test_the_lease_of_an_older_agent_counts(cache: Cache) -> None:
+    """One that was written without since when keeps others out and may be renewed."""
+    written = dump(Lease("ann", boot_id(), time.monotonic() + 100, 0.0))
+    del written["since_s"]
+    write_json(cache.path("lease.json"), written)
+    assert "ann has this host" in busy(cache, "bob")
+    lease.acquire(cache, "ann", 100)
+    assert lease.state(cache)["owner"] == "ann"
 
 
 def test_a_running_launch_keeps_others_out_but_not_its_owner(cache: Cache) -> None:
@@ -90,7 +118,7 @@ def test_a_launch_extends_its_owners_lease(cache: Cache) -> None:
 def test_a_damaged_lease_is_none(cache: Cache, text: bytes) -> None:
     """Whatever lies where the lease should, the host can be taken."""
     Path(cache.path("lease.json")).write_bytes(text)
-    assert lease.state(cache) == {"owner": "", "left_s": 0.0, "running": False}
+    assert lease.state(cache) == {"owner": "", "age_s": 0.0, "left_s": 0.0, "running": False}
     lease.acquire(cache, "bob", 100)
 
 
