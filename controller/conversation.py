@@ -1,6 +1,7 @@
 """The agent on a device as one process that answers one request after the other; it puts itself there if it is not."""
 
 import io
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
@@ -88,6 +89,7 @@ class Conversation:
         self._name = name
         self._timeouts = transport.timeouts
         self._outgoing = _Outgoing()
+        self._is_asked = True  # so that its answer may still come
         words = [cache_dir, zipapp.name, zipapp.sha256, str(len(zipapp.content)), f"{transport.timeouts.lease_s:g}"]
         self._process = transport.exec([python, "-I", "-c", BOOTSTRAP, *words], stdin=self._outgoing, timeout_s=None)
         try:
@@ -98,6 +100,7 @@ class Conversation:
                 if not self._beginning(python).present:
                     raise self._fault("protocol", "the uploaded agent is not what was sent", "run again")
             self.root = beginning.root
+            self._is_asked = False
         except BaseException:
             self.close()
             raise
@@ -138,13 +141,16 @@ class Conversation:
 
     def send(self, verb: str, request: object, *options: str, content: Source | None = None, size: int = 0) -> None:
         """Send a request, and after it `size` bytes of an open file."""
+        self._is_asked = True
         self._outgoing.put(encode({"verb": verb, "options": list(options), "request": request}) + b"\n")
         if content is not None:
             self._outgoing.put(content, size)
 
     def answer(self, verb: str, timeout_s: float | None) -> dict[str, Any]:
         """Give the answer to the request that was sent."""
-        return answers.result(self._name, verb, self.line(verb, timeout_s))
+        line = self.line(verb, timeout_s)
+        self._is_asked = False
+        return answers.result(self._name, verb, line)
 
     def line(self, verb: str, timeout_s: float | None, limit: int = limits.MAX_ANSWER_BYTES) -> bytes:
         """Give the next line of what answers a request, with its newline, of at most `limit` bytes."""
@@ -173,8 +179,11 @@ class Conversation:
         return self._fault("protocol", f"the agent's {verb} gave no answer: {answers.last_line(self._process.stderr_tail())}", "run again")
 
     def close(self) -> None:
-        """End the agent's process there, and what it waits for here."""
+        """End the agent's process there, and what it waits for here. It ends by itself where it has nothing to do, else it is killed."""
         self._outgoing.end()
+        if not self._is_asked:
+            with suppress(FaultError):
+                self._process.wait(self._timeouts.close_s)
         self._process.close()
 
     def _fault(self, code: str, message: str, next_step: str) -> FaultError:

@@ -183,6 +183,8 @@ class _Way:
         """Close every link."""
         for link in reversed(self._links):
             link.packetizer.complete_handshake()  # paramiko leaves its timer running when a handshake fails
+            with suppress(OSError):
+                link.sock.shutdown(socket.SHUT_RD)  # its thread would notice the closing a tenth of a second later
             link.close()
             link.sock.close()
             if link.is_alive():
