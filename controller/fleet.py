@@ -1,5 +1,6 @@
 """Measures cells on many devices: one lane per host, its cells interleaved in rounds, every launch stored as it lands."""
 
+import contextvars
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -43,7 +44,7 @@ class Fleet:
         if not lanes:
             return
         with ThreadPoolExecutor(min(len(lanes), MAX_OPEN), thread_name_prefix="lane") as pool:
-            futures = [pool.submit(lane.run) for lane in lanes]
+            futures = [pool.submit(contextvars.copy_context().run, lane.run) for lane in lanes]
             try:
                 _wait(futures)
             except KeyboardInterrupt:

@@ -1,6 +1,7 @@
 """One lane: the devices of one host or meter, their cells interleaved in rounds, every launch stored as it lands."""
 
 import functools
+import logging
 import random
 import secrets
 from collections.abc import Callable, Sequence
@@ -9,8 +10,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from agent.schema import Fault, FaultError
-from controller import outcome, outputs
+from controller import context, outcome, outputs
 from controller.collect import Collected, Samples
+from controller.context import LOG
 from controller.inventory import Device
 from controller.listener import label
 from controller.session import Job, Session, is_passing
@@ -38,11 +40,13 @@ class Lane:
         """All rounds of this lane's cells, then the launches that time operations."""
         try:
             for device in self.devices:
-                self._prepare(device, [job for job in self.jobs if job.cell.device == device.name])
+                with context.at(device=device.name):
+                    self._prepare(device, [job for job in self.jobs if job.cell.device == device.name])
             for round_ in range(self.fleet.launches):
                 self._round(round_)
             for job in self.jobs:
-                self._profile(job)
+                with context.at(device=job.cell.device, cell=job.id):
+                    self._profile(job)
         finally:
             for session in self._open.values():
                 session.close()
@@ -76,6 +80,7 @@ class Lane:
             total = shipped.agent + shipped.environments + shipped.artifacts
             parts = f"agent {shipped.agent:,}, environments {shipped.environments:,}, artifacts {shipped.artifacts:,}"
             fleet.listener.say(f"{device.name}: shipped {total:,} bytes ({parts})")
+        fleet.listener.phase(device.name, "wait")
         self._leave_out([(job, faults[job.id].fault) for job in missing if job.id in faults])
 
     def _leave_out(self, left: Sequence[tuple[Job, Fault]]) -> None:
@@ -84,6 +89,8 @@ class Lane:
         self.fleet.store.cell_faults(self.fleet.run_id, {job.id: fault for job, fault in faults})
         for job, fault in faults:
             self._set_aside.add(job.id)
+            told = {"device": job.cell.device, "cell": job.id, "code": fault.code}
+            LOG.warning("%s is left out: %s", label(job), fault.message, extra={"fields": told})
             for _ in range(self.fleet.launches - len(self.fleet.done.get(job.id, {}))):
                 self.fleet.listener.landed(job, status_of(fault))
 
@@ -96,9 +103,10 @@ class Lane:
         for launch, cell_id, round_ in self.fleet.pending:
             if cell_id in by_id:
                 job = by_id[cell_id]
-                self.fleet.listener.phase(job.cell.device, "collect", job)
                 follow = functools.partial(session.collect, launch, _ignore, profiled=round_ == PROFILED)
-                status, again = self._finish(session, job, launch, round_, follow)
+                with context.at(cell=job.id, launch=launch):
+                    self.fleet.listener.phase(job.cell.device, "collect", job)
+                    status, again = self._finish(session, job, launch, round_, follow)
                 if not again and status != "cancelled" and round_ != PROFILED:
                     self._landed(job, status)
 
@@ -111,10 +119,11 @@ class Lane:
                 return
             if job.cell.device not in self._open or job.id in self._set_aside:
                 continue
-            try:
-                self._measure(job, round_)
-            except FaultError as error:
-                self._lose(job.cell.device, error)
+            with context.at(device=job.cell.device, cell=job.id):
+                try:
+                    self._measure(job, round_)
+                except FaultError as error:
+                    self._lose(job.cell.device, error)
 
     def _lose(self, device: str, error: FaultError) -> None:
         """Set a device aside that cannot be reached any more; what it has finished by then, a resumed run collects."""
@@ -128,10 +137,11 @@ class Lane:
         status = "failed"
         for attempt in range(MAX_TRIES):
             launch = f"{fleet.run_id}-{job.id}-{round_}-{attempt}-{secrets.token_hex(2)}"
-            on_phase = functools.partial(fleet.listener.phase, job.cell.device, job=job)
             fleet.store.begin_launch(fleet.run_id, job.id, round_, launch, now())
-            measure = functools.partial(session.measure, job, launch, not fleet.done.get(job.id), on_phase)
-            status, again = self._finish(session, job, launch, round_, measure)
+            measure = functools.partial(session.measure, job, launch, not fleet.done.get(job.id), functools.partial(self._hear, job))
+            with context.at(launch=launch):
+                self._hear(job, "start", None)
+                status, again = self._finish(session, job, launch, round_, measure)
             if not again or fleet.stopping.is_set():
                 break
         self._landed(job, status)
@@ -143,14 +153,19 @@ class Lane:
         if session is None or not wanted or fleet.stopping.is_set():
             return
         launch = f"{fleet.run_id}-{job.id}-operations-{secrets.token_hex(2)}"
-        on_phase = functools.partial(fleet.listener.phase, job.cell.device, job=job)
         fleet.store.begin_launch(fleet.run_id, job.id, PROFILED, launch, now())
+        measure = functools.partial(session.profile_operations, job, launch, functools.partial(self._hear, job))
         try:
-            status, _ = self._finish(session, job, launch, PROFILED, functools.partial(session.profile_operations, job, launch, on_phase))
+            with context.at(launch=launch):
+                self._hear(job, "start", None)
+                status, _ = self._finish(session, job, launch, PROFILED, measure)
             if status != "valid":
                 fleet.listener.say(f"{job.cell.device}: the operations of {label(job)} could not be timed ({status})")
         except FaultError as error:
             self._lose(job.cell.device, error)
+
+    def _hear(self, job: Job, phase: str, clock_s: float | None) -> None:
+        self.fleet.listener.phase(job.cell.device, phase, job, clock_s)
 
     def _landed(self, job: Job, status: str) -> None:
         """Tell of a launch that is over; a cell whose launch failed is set aside."""
@@ -172,6 +187,7 @@ class Lane:
             collected = Collected(fault=error.fault)
         raw = self._derive(collected, job)
         found, fault = outcome.outcome(collected, job, session.device), collected.fault
+        _log(job, found.status, fault)
         if fault is None and round_ == PROFILED:
             fleet.unprofiled.discard(job.id)
         elif fault is None:
@@ -181,6 +197,7 @@ class Lane:
         }  # what we derive ourselves a device does not tell better
         fleet.store.finish_launch(outcome.record(launch, round_, collected, found), list(samples.values()))
         self._clear(session, launch, collected.complete)
+        fleet.listener.phase(job.cell.device, "wait")
         return found.status, fault is not None and not collected.complete and fault.code in AGAIN
 
     def _derive(self, collected: Collected, job: Job) -> list[Samples]:
@@ -202,7 +219,13 @@ class Lane:
             self.fleet.listener.say(f"{session.device.name}: launch {launch} stays there: {error}")
 
 
-def _ignore(_: str) -> None:
+def _log(job: Job, status: str, fault: Fault | None) -> None:
+    told = {"status": status, "code": fault.code if fault else "", "phase": fault.phase if fault else ""}
+    text = f"{job.cell.device}: the launch of {label(job)} is {status}" + (f": {fault.message}" if fault else "")
+    LOG.log(logging.WARNING if fault else logging.INFO, text, extra={"fields": told})
+
+
+def _ignore(*_: object) -> None:
     pass
 
 

@@ -120,7 +120,7 @@ def _offered(device: Device) -> list[str]:
     return [backend for backend in targets.offered(device) if backend in backends.NAMES]
 
 
-def _say_nothing(_: str) -> None:
+def _say_nothing(*_: object) -> None:
     pass
 
 

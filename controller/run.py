@@ -12,8 +12,8 @@ from typing import Any
 
 from agent import VERSION
 from agent.schema import Cell, Fault, cell_id
+from controller import context, profiles, runtimes, variants
 from controller import plan as planning
-from controller import profiles, runtimes, variants
 from controller.errors import FleetmarkError
 from controller.fleet import Fleet
 from controller.inventory import Device, Meter
@@ -91,7 +91,7 @@ def execute(request: Request, store: Store, listener: Listener, run_id: str, res
 
     KeyboardInterrupt passes through with all that is done in the store. Raises FleetmarkError if somebody else is at the same run.
     """
-    with store.exclusive(run_id):
+    with store.exclusive(run_id), context.at(run=run_id):
         _execute(request, store, listener, run_id, resume, on_plan)
 
 

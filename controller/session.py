@@ -12,6 +12,7 @@ from agent.description import Probe
 from agent.schema import Artifact, Cell, Event, FaultError, LaunchSpec, SampleFile
 from controller import metering, profiles, provision, redaction, runtimes, targets
 from controller.collect import Collected, collect
+from controller.context import LOG
 from controller.dataset import Dataset
 from controller.inventory import Device, Meter
 from controller.profiles import MAX_SAMPLES, Profile
@@ -23,6 +24,7 @@ from reports.comparison import UNSENSED
 
 PASSING = frozenset({"link_lost", "unreachable", "timeout"})
 T = TypeVar("T")
+OnPhase = Callable[[str, float | None], None]  # a phase's name, and the device's monotonic time if it is the device that tells
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,7 @@ class Session:
             self.shipped.environments += provision.install(self.device, choice.environment, self.cache, self.wheelhouse, self.exchange)
         return choice
 
-    def measure(self, job: Job, launch: str, evaluate: bool, on_phase: Callable[[str], None]) -> Collected:
+    def measure(self, job: Job, launch: str, evaluate: bool, on_phase: OnPhase) -> Collected:
         """Run one launch to its end, over as many connections as it takes, and give what it and its meter told. Raises FaultError."""
         spec = self._spec(job, launch, evaluate)
         if self.meter is None:
@@ -121,13 +123,13 @@ class Session:
             after = self.exchange(metering.compare)
         return readings.added_to(collected, before.until(after))
 
-    def profile_operations(self, job: Job, launch: str, on_phase: Callable[[str], None]) -> Collected:
+    def profile_operations(self, job: Job, launch: str, on_phase: OnPhase) -> Collected:
         """Run one launch that times the operations of the profile's number of inferences, and nothing else. Raises FaultError."""
         spec = self._spec(job, launch, evaluate=False)
         spec = spec._replace(options={**spec.options, "profile": True}, profiled=self.profile.profiled_inferences, power=None, idle_s=0.0)
         return self._run(spec, on_phase)
 
-    def _run(self, spec: LaunchSpec, on_phase: Callable[[str], None]) -> Collected:
+    def _run(self, spec: LaunchSpec, on_phase: OnPhase) -> Collected:
         try:
             self.exchange(lambda remote: remote.start(spec))
         except FaultError as error:
@@ -139,7 +141,7 @@ class Session:
             self.exchange(lambda remote: remote.start(spec))
         return self.collect(spec.launch, on_phase, profiled=bool(spec.profiled))
 
-    def collect(self, launch: str, on_phase: Callable[[str], None], *, profiled: bool = False) -> Collected:
+    def collect(self, launch: str, on_phase: OnPhase, *, profiled: bool = False) -> Collected:
         """Follow a launch that has been started, now or long ago, and give what it told. Raises FaultError."""
         self.running = launch
         events: list[Event] = []
@@ -150,13 +152,14 @@ class Session:
             for event in remote.follow(launch, events[-1].seq + 1 if events else 0):
                 events.append(event)
                 if event.type == "phase":
-                    on_phase(str(event.data.get("name", ""))[:20])
+                    on_phase(str(event.data.get("name", ""))[:20], event.t)
 
         def fetch(file: SampleFile) -> bytes:
             return self.exchange(lambda remote: remote.fetch(launch, file))
 
         try:
             self.exchange(follow)
+            on_phase("fetch", None)
             collected = collect(events, fetch, profiled=profiled)
         finally:
             self.running = ""
@@ -192,7 +195,7 @@ class Session:
 
     def abandon(self) -> None:
         """Hang up without a word to the device, which cannot be reached."""
-        self._drop(None)
+        self._drop()
 
     def _spec(self, job: Job, launch: str, evaluate: bool) -> LaunchSpec:
         period_s = self.meter.period_s if self.meter and not profiles.unread(self.profile, job.cell.workload) else 0.0
@@ -229,7 +232,15 @@ class Session:
             self._remote = open_remote(self.device, self.timeouts)
         return self._remote
 
-    def _drop(self, _: object) -> None:
+    def _lost(self, state: tenacity.RetryCallState) -> None:
+        error = state.outcome and state.outcome.exception()
+        pause_s = state.next_action.sleep if state.next_action else 0.0
+        code = error.fault.code if isinstance(error, FaultError) else ""
+        told = {"code": code, "attempt": state.attempt_number, "pause_s": round(pause_s, 3)}
+        LOG.warning("%s: %s; it is tried again", self.device.name, error, extra={"fields": {"device": self.device.name, **told}})
+        self._drop()
+
+    def _drop(self) -> None:
         if self._remote is not None:
             self._remote.close()
             self._remote = None
@@ -241,7 +252,7 @@ class Session:
             retry=tenacity.retry_if_exception(is_passing),
             stop=lambda state: self.interrupted or gone.is_over(state.outcome),
             wait=tenacity.wait_exponential_jitter(multiplier=0.2, max=5.0),
-            before_sleep=self._drop,
+            before_sleep=self._lost,
             reraise=True,
         ):
             with attempt:

@@ -45,7 +45,7 @@ class Listener:
     def say(self, text: str) -> None:
         self.news.append(text)
 
-    def phase(self, device: str, phase: str, job: Job | None = None) -> None:
+    def phase(self, device: str, phase: str, job: Job | None = None, clock_s: float | None = None) -> None:
         pass
 
     def landed(self, job: Job, status: str) -> None:
@@ -194,7 +194,7 @@ def test_a_link_lost_late_in_a_long_launch_is_made_anew(bench: Bench) -> None:
     session.ship([job], session.open())
     lost: list[str] = []
 
-    def lose(phase: str) -> None:
+    def lose(phase: str, _: float | None) -> None:
         if phase == "measured" and not lost:
             lost.append(phase)
             raise FaultError("link_lost", "cut", "")

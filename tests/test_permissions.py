@@ -94,7 +94,7 @@ def test_what_a_run_leaves_on_a_device_is_its_users_alone(careless_sshd: Sshd, t
         assert session.ship([job], session.open()) == {}
         session.exchange(lambda remote: remote.upload({sha256: archive}))
         session.exchange(lambda remote: remote.install("environment", sha256))
-        collected = session.measure(job, "launch-1", True, lambda _: None)
+        collected = session.measure(job, "launch-1", True, lambda *_: None)
     finally:
         session.close()
     assert collected.fault is None

@@ -61,7 +61,7 @@ class Quiet:
     def say(self, text: str) -> None:
         """Drop a line of news."""
 
-    def phase(self, device: str, phase: str, job: Job | None = None) -> None:
+    def phase(self, device: str, phase: str, job: Job | None = None, clock_s: float | None = None) -> None:
         """Drop it."""
 
     def landed(self, job: Job, status: str) -> None:

@@ -52,8 +52,9 @@ class Bars:
         """Print a line above the bars."""
         self._console.print(Text(printable(text), "dim"))
 
-    def phase(self, device: str, phase: str, job: Job | None = None) -> None:
+    def phase(self, device: str, phase: str, job: Job | None = None, clock_s: float | None = None) -> None:
         """Show what a device is doing."""
+        del clock_s
         if device not in self._devices:
             self._devices[device] = self._lines.add_task(device)
         doing = escape(printable(f"{device}: {label(job) if job else ''} {phase}"))
@@ -96,9 +97,10 @@ class Lines:
             sys.stderr.write(f"[{self._last - self._begin:6.1f} s] {printable(text)}\n")
             sys.stderr.flush()
 
-    def phase(self, device: str, phase: str, job: Job | None = None) -> None:
+    def phase(self, device: str, phase: str, job: Job | None = None, clock_s: float | None = None) -> None:
         """Phases are too many for lines; connecting and shipping are told."""
-        if job is None:
+        del clock_s
+        if job is None and phase != "wait":
             self.say(f"{device}: {phase}")
 
     def landed(self, job: Job, status: str) -> None:
