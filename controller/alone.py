@@ -64,18 +64,13 @@ class _Session:
         self._mutex = threading.Lock()
 
     def take(self) -> None:
-        try:
+        with self.database.telling("written"):
             self._take()
-        except exc.DBAPIError as error:
-            raise self.database.told(error, "written") from error
 
     def keep(self) -> None:
         """See that the session lives; one that was lost, as when the server restarts, is replaced while nobody else has the run."""
-        with self._mutex:
-            try:
-                self.database.retrying(FleetmarkError)(self._look)  # the server may take a while to see that the old session is dead
-            except exc.DBAPIError as error:
-                raise self.database.told(error, "written") from error
+        with self._mutex, self.database.telling("written"):
+            self.database.retrying(FleetmarkError)(self._look)  # the server may take a while to see that the old session is dead
 
     def end(self) -> None:
         if self._connection is not None:

@@ -33,6 +33,7 @@ _PASSING = {
     *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL),
     *("40001", "40P01", "53200", "53300", "55P03", "57P01", "57P02", "57P03"),
 }
+_CUT = (None, "57P01", "57P02")  # a connection that was lost, or ended by the server
 T = TypeVar("T")
 
 
@@ -84,25 +85,16 @@ class Database:
     @contextmanager
     def read(self) -> Generator[sa.Connection]:
         """Give a connection that sees the database as it is at one moment. Raises FleetmarkError."""
-        try:
-            with self._reading.connect() as connection:
-                yield connection
-        except exc.DBAPIError as error:
-            raise self.told(error, "read") from error
+        with self.telling("read"), self._reading.connect() as connection:
+            yield connection
 
     def write(self, change: Callable[[sa.Connection], T]) -> T:
         """Give what `change` gives, done in one transaction, whole or not at all.
 
         What is locked, full or restarting is tried again for `patience_s`, so `change` may run several times. Raises FleetmarkError.
         """
-        try:
+        with self.telling("written"):
             return self.retrying()(lambda: self._change(change))
-        except exc.IntegrityError:
-            raise
-        except exc.DBAPIError as error:
-            raise self.told(error, "written") from error
-        except UnicodeEncodeError as error:
-            raise FleetmarkError(f"a text cannot be stored: {error}", next="this is a bug: please report it") from error
 
     def write_ahead(self) -> None:
         """Switch SQLite's journal. Raises FleetmarkError."""
@@ -134,7 +126,7 @@ class Database:
                 result = change(connection)
                 is_committing = True
         except exc.DBAPIError as error:
-            if is_committing and self.path is None and _code(error) is None:
+            if is_committing and self.path is None and _code(error) in _CUT:
                 raise FleetmarkError(
                     f"the connection to {self.name} was lost while it was written",
                     why="what was being written is there as a whole or not at all",
@@ -143,8 +135,20 @@ class Database:
             raise
         return result
 
-    def told(self, error: exc.DBAPIError, done: str) -> BaseException:
-        """The error as people read it; one that they can do nothing about as it is."""
+    @contextmanager
+    def telling(self, done: str) -> Generator[None]:
+        """Tell errors that people can do something about as FleetmarkErrors; those of a bug stay as they are."""
+        try:
+            yield
+        except exc.DBAPIError as error:
+            told = self._told(error, done)
+            if told is None:
+                raise
+            raise told from error
+        except UnicodeEncodeError as error:
+            raise FleetmarkError(f"a text cannot be {done}: {error}", next="this is a bug: please report it") from error
+
+    def _told(self, error: exc.DBAPIError, done: str) -> FleetmarkError | None:
         code, why = _code(error), str(error.orig).strip().replace("\t", "  ")
         if code in _FULL:
             return FleetmarkError(f"the disk of {self.name} is full", why, "free some space there, then fleetmark run --resume")
@@ -154,12 +158,10 @@ class Database:
             return self._unreachable(error.orig, why)
         if isinstance(error, exc.DataError):
             return FleetmarkError(f"{self.name} cannot hold that", why, "this is a bug: please report it")
-        if isinstance(error, exc.OperationalError | exc.DatabaseError) and not isinstance(error, exc.ProgrammingError):
-            following = (
-                "end what locks it, then fleetmark run --resume" if code in _PASSING else "see docs/TEAM.md, or choose another store"
-            )
-            return FleetmarkError(f"{self.name} cannot be {done}: {why}", next=following)
-        return error
+        if isinstance(error, exc.IntegrityError | exc.ProgrammingError):
+            return None
+        following = "end what locks it, then fleetmark run --resume" if code in _PASSING else "move it away, or choose another store"
+        return FleetmarkError(f"{self.name} cannot be {done}: {why}", next=following)
 
     def _unreachable(self, error: Any, why: str) -> FleetmarkError:
         link = getattr(error, "pgconn", None)

@@ -37,8 +37,6 @@ from controller.tables import PROFILED, cells, devices, launches, runs, samples,
 from reports.raw import RawLaunch
 from reports.records import DeviceRecord, Gate, LaunchRecord, RunRecord, VariantRecord
 
-FILE_NAME = "fleetmark.db"
-BUSY_S = 30.0  # how long a writer waits for another
 OUTPUTS = "output_"  # how the metrics begin that are output tensors
 
 
@@ -98,8 +96,11 @@ class Store:
     @contextmanager
     def exclusive(self, run_id: str) -> Generator[None]:
         """Keep everybody else from this run for the block. Raises FleetmarkError if somebody is at it."""
-        with alone(self._database, run_id) as self._still_alone:
-            yield
+        try:
+            with alone(self._database, run_id) as self._still_alone:
+                yield
+        finally:
+            self._still_alone = _ignore
 
     def check(self) -> list[str]:
         """Give what is wrong with the database itself and what it holds, a line each; nothing is changed. It reads all of it."""

@@ -1,7 +1,6 @@
 """Which database is meant, who may use it, and what somebody learns who cannot; no password is ever repeated."""
 
-import os
-import subprocess
+import json
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -11,11 +10,11 @@ import stored_runs
 from begun_stores import DOCUMENT, begun
 from factory_runs import mixed_run
 from postgres import OWNER, PASSWORD, Postgres
+from typer.testing import CliRunner
 
+from controller.cli.__main__ import app
 from controller.errors import FleetmarkError, render
 from controller.store import Store
-
-FLEETMARK = Path(sys.executable).with_name("fleetmark")
 
 
 @pytest.mark.parametrize(
@@ -96,16 +95,9 @@ def test_a_reader_may_read_and_no_more(shared_postgres: Postgres, team_url: str,
 
 
 def test_a_command_takes_the_store_from_its_option_or_the_environment(team_url: str, tmp_path: Path) -> None:
-    """What one laptop writes another lists and reports; reports are files below its own results."""
-    run = mixed_run()
-    stored_runs.keep(run, tmp_path / "unused", url=team_url)
+    """What one laptop wrote another lists, without any file of its own."""
+    stored_runs.keep(mixed_run(), tmp_path / "unused", url=team_url)
+    for words, environ in ((["--store", team_url], {}), ([], {"FLEETMARK_STORE": team_url})):
+        done = CliRunner().invoke(app, ["runs", "list", "--json", "--results", str(tmp_path / "unused"), *words], env=environ)
+        assert [run["id"] for run in json.loads(done.stdout)["runs"]] == [mixed_run().id]
     assert not (tmp_path / "unused").exists()
-
-    def fleetmark(*words: str, **environ: str) -> str:
-        command = [str(FLEETMARK), *words, "--results", str(tmp_path / "results")]
-        return subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **environ}).stdout
-
-    assert run.id in fleetmark("runs", "list", "--store", team_url)
-    assert run.id in fleetmark("runs", "list", FLEETMARK_STORE=team_url)
-    fleetmark("report", "latest", "--store", team_url)
-    assert [path.name for path in (tmp_path / "results" / run.id).iterdir()] == ["report.html"]
