@@ -168,6 +168,7 @@ class Lab:
         (folder / "modules" / "sitecustomize.py").write_text(TELLTALE)
         (folder / "password").write_text(SECRETS["REGISTRY_PASSWORD"] + "\n")
         self.environ = {**os.environ, "A_TOKEN": SECRETS["HF_TOKEN"], "LAB_API_KEY": SECRETS["LAB_API_KEY"], "COLUMNS": "400"}
+        self.environ["FLEETMARK_CACHE"] = str(folder / "cache")
 
     def write(self, python: str = "", **device: object) -> None:
         """The inventory, which is JSON too."""
@@ -202,7 +203,7 @@ def test_no_secret_leaves_a_run(tmp_path: Path) -> None:
     lab.write(kind="local")
     tiny_models.onnx_model(tmp_path / "tiny.onnx")
     told = lab.run("run", "tiny.onnx", "-b", "onnxruntime", "--profile", "quick", "--launches", "1", codes=(0, 3))
-    told += lab.run("device", "show", "board") + lab.run("device", "list", "--json")
+    told += lab.run("device", "list", "--json")
     results = ("--results", str(tmp_path / "results"))  # what follows does not know the secrets: they are not in the store
     told += printed("runs", "show", "--json", *results)
     for to in FORMATS:
@@ -213,10 +214,9 @@ def test_no_secret_leaves_a_run(tmp_path: Path) -> None:
         (log,) = next(database.execute("select json_extract(document, '$.log_tail') from launches"))
     assert [name for name in SECRETS if f"{name}={REDACTED}" not in log] == []  # the worker had them, and printed them
     assert leaks(told) == []
-    written = [
-        path for path in [*(tmp_path / "results").rglob("*"), *tmp_path.glob("*.parquet"), *tmp_path.glob("*.csv")] if path.is_file()
-    ]
-    assert {path.name for path in written} >= {"fleetmark.db", "report.html", "table.parquet", "raw.csv"}
+    folders = [(tmp_path / "results").rglob("*"), (tmp_path / "cache").rglob("*"), tmp_path.glob("*.parquet"), tmp_path.glob("*.csv")]
+    written = [path for folder in folders for path in folder if path.is_file()]
+    assert {path.name for path in written} >= {"fleetmark.db", "report.html", "manifest.json", "table.parquet", "raw.csv"}
     assert {path.name: leaks(path.read_bytes()) for path in written} == {path.name: [] for path in written}
     assert b"worker" in lab.shown.read_bytes()
     assert leaks(lab.shown.read_bytes()) == []
