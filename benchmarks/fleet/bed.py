@@ -20,7 +20,7 @@ from benchmarks.fleet.order import Site
 ADDRESSES = 16  # that one sshd listens on at most (MAX_LISTEN_SOCKS)
 START_S = 20.0
 END_S = 60.0
-POLL_S = 0.02
+POLL_S = 0.1
 ESTABLISHED = "01"
 SFTP = Path("/usr/lib/openssh/sftp-server")  # as Debian configures it
 CONFIG = """

@@ -88,7 +88,7 @@ def cost(work: Callable[[], int]) -> Cost:
     wall_s, after = time.perf_counter() - begin, os.times()
     own = after.user + after.system - before.user - before.system
     children = after.children_user + after.children_system - before.children_user - before.children_system
-    return Cost(wall_s, round(own, 2), round(children, 2), peak_bytes(), shipped)  # the kernel counts hundredths of a second
+    return Cost(wall_s, abs(round(own, 2)), abs(round(children, 2)), peak_bytes(), shipped)  # the kernel counts hundredths of a second
 
 
 def peak_bytes() -> int:

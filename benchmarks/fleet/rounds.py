@@ -48,6 +48,7 @@ def _once(there: Bed, order: Order, taken: Taken) -> Cost:
         begun = there.started(order.sites)
         if begun != len(order.sites):
             raise RuntimeError(f"{taken.tool} has started {begun} of {len(order.sites)} launches")
+        print(f"{taken.tool}, {begun} devices: {cost.wall_s:.1f} s", file=sys.stderr)
     finally:
         there.clear()
     return cost
