@@ -87,9 +87,7 @@ def _take(launch: Collected, event: Event, fetch: Callable[[SampleFile], bytes])
         case "measure":
             _add(launch, _measurement(load(Measurement, event.data)))
         case "sample":
-            file: SampleFile = load(SampleFile, event.data)
-            _check_file(file)
-            _add(launch, _array(file, fetch(file)))
+            _take_file(launch, load(SampleFile, event.data), fetch)
         case "fault":
             launch.fault = _fault(load(Fault, event.data))
         case "log":
@@ -105,6 +103,13 @@ def _take(launch: Collected, event: Event, fetch: Callable[[SampleFile], bytes])
             raise _lost(event)
         case _:
             pass
+
+
+def _take_file(launch: Collected, file: SampleFile, fetch: Callable[[SampleFile], bytes]) -> None:
+    _check_file(file)
+    if sum(samples.array.nbytes for samples in launch.samples.values()) + file.size_bytes > limits.MAX_FILES_BYTES:
+        raise SchemaError(f"{file.metric}: the files are too large together")
+    _add(launch, _array(file, fetch(file)))
 
 
 def _take_operations(launch: Collected, event: Event, _: object) -> None:

@@ -182,15 +182,17 @@ class Remote:
         """Start a launch that goes on without us; False if it had been started before."""
         return bool(self._ask("start", spec).get("started"))
 
-    def follow(self, launch: str, start: int = 0) -> Iterator[Event]:
-        """Give a launch's events from number `start` on, until it ends; raises FaultError `link_lost` if the link does."""
-        left = limits.MAX_SPOOL_BYTES
+    def follow(self, launch: str, start: int = 0, allowance: limits.Allowance | None = None) -> Iterator[Event]:
+        """Give a launch's events from number `start` on, until it ends; raises FaultError `link_lost` if the link does.
+
+        `allowance` is what the launch may still tell, by default what a whole one may; `protocol` is raised for more.
+        """
+        allowance = allowance or limits.Allowance(limits.MAX_SPOOL_BYTES)
         with self._talking() as talk:
             talk.send("follow", {"launch": launch, "from": start})
             while True:
                 line = talk.line("follow", None, limits.MAX_EVENT_BYTES)
-                left -= len(line)
-                if left < 0:
+                if not allowance.takes(len(line)):
                     raise answers.fault(self.name, f"launch {launch} tells more than a launch has to tell")
                 event = answers.event(self.name, line)
                 yield event

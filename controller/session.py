@@ -10,7 +10,7 @@ import tenacity
 
 from agent.description import Probe
 from agent.schema import Artifact, Cell, Event, FaultError, LaunchSpec, SampleFile
-from controller import metering, profiles, provision, redaction, runtimes, targets
+from controller import limits, metering, profiles, provision, redaction, runtimes, targets
 from controller.collect import Collected, collect
 from controller.context import LOG
 from controller.dataset import Dataset
@@ -145,11 +145,13 @@ class Session:
         """Follow a launch that has been started, now or long ago, and give what it told. Raises FaultError."""
         self.running = launch
         events: list[Event] = []
+        allowance = limits.Allowance(limits.MAX_SPOOL_BYTES)
 
         def follow(remote: Remote) -> None:
             if self.interrupted:
                 remote.cancel(launch)
-            for event in remote.follow(launch, events[-1].seq + 1 if events else 0):
+            for event in remote.follow(launch, len(events), allowance):
+                _check_number(event, len(events))
                 events.append(event)
                 if event.type == "phase":
                     on_phase(str(event.data.get("name", ""))[:20], event.t)
@@ -275,6 +277,14 @@ class _Outage:
             self._since = now
         self._failed = now
         return now - self._since > self._limit_s
+
+
+def _check_number(event: Event, due: int) -> None:
+    """Refuse an event that is not the next one: a line of the spool was garbled, or the device makes events up."""
+    if event.type != "lost" and event.seq != due:
+        raise FaultError("protocol", f"event {due} is missing: event {event.seq} came in its place", "run again", "follow")
+    if due >= limits.MAX_EVENTS:
+        raise FaultError("protocol", f"more than {limits.MAX_EVENTS} events", "run again", "follow")
 
 
 def is_passing(error: BaseException) -> bool:

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import paramiko
 from cryptography.exceptions import UnsupportedAlgorithm
+from paramiko.packet import Packetizer
 from paramiko.pkey import UnknownKeyType
 from paramiko.ssh_exception import IncompatiblePeer
 
 from agent.schema import FaultError
-from controller import hostkeys, sshconfig
+from controller import hostkeys, limits, sshconfig
 from controller.base_transport import Completed, Transport
 from controller.hostkeys import HostKey
 from controller.local import LocalTransport
@@ -219,7 +220,7 @@ class _Way:
     def _shake_hands(self, hop: Resolved, kinds: Sequence[str]) -> HostKey:
         """Agree on encryption with `hop`, which has to present a host key of one of `kinds`, if any are given."""
         try:
-            link = paramiko.Transport(self._dial(hop))
+            link = paramiko.Transport(self._dial(hop), packetizer_class=_Packets)
             self._links.append(link)
             link.banner_timeout = link.handshake_timeout = link.auth_timeout = self._timeout_s
             options = link.get_security_options()
@@ -279,6 +280,15 @@ class _Way:
     def _unreachable(self, hop: Resolved, error: Exception) -> FaultError:
         message = f"cannot reach {self._label(hop)}: {_reason(error)}"
         return FaultError("unreachable", message, "check its power, its network and its `ssh` entry in the inventory", "connect")
+
+
+class _Packets(Packetizer):
+    """Reads no larger packets than OpenSSH does: a server need not be believed, nor even known, for paramiko to read 4 GiB."""
+
+    def read_all(self, n: int, check_rekey: bool = False) -> bytes:
+        if n > limits.MAX_PACKET_BYTES:
+            raise paramiko.SSHException(f"it sent a packet of {n} bytes")
+        return super().read_all(n, check_rekey)
 
 
 def _keys(hop: Resolved, held: Sequence[paramiko.AgentKey], useless: dict[str, str]) -> Iterator[tuple[str, paramiko.PKey]]:
