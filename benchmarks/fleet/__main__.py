@@ -14,8 +14,8 @@ from benchmarks.ratio import Ratio, median_ratio
 
 ROUNDS = {
     10: {OURS: 3, BARE: 3, "ssh, scp": 1, "parallel-ssh": 3},
-    100: {OURS: 6, BARE: 6, "ssh, scp": 1, "parallel-ssh": 2},
     500: {OURS: 1, BARE: 1, "parallel-ssh": 1},
+    100: {OURS: 6, BARE: 6, "ssh, scp": 1, "parallel-ssh": 2},
 }
 SLOW = 20
 SLOW_ROUNDS = {OURS: 2, BARE: 2, ANSIBLE: 2}
@@ -160,13 +160,14 @@ def main() -> None:
     taken: list[Taken] = []
     runs: list[tuple[int, dict[str, Any], int]] = []
     with bed.devices(max(ROUNDS)) as there:
-        stage.write(there.folder / "model")
-        shipped = shipping.measure(stage.order(there, stage.written(there.folder / "model"), 1, 1, 1), SHIPMENTS)
-        there.clear()
+        made = stage.write(there.folder / "model")
         for count, plan in ROUNDS.items():
             taken += rounds.start(there, count, WORKERS, plan)
             runs.append((count, *rounds.whole(there, count, WINDOW_S)))
         taken += rounds.start(there, SLOW, SLOW, SLOW_ROUNDS)
+        shipped = shipping.measure(stage.order(there, made, 1, 1, 1), SHIPMENTS)
+    taken.sort(key=lambda one: one.devices)
+    runs.sort(key=lambda one: one[0])
     parts = (verdicts(taken, runs, shipped), start_table(taken), whole_table(runs), shipping_table(shipped), NOTE.strip())
     text = "\n\n".join(parts)
     print(text)

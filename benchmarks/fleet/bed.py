@@ -80,7 +80,7 @@ class Bed:
 
 @contextmanager
 def devices(count: int) -> Generator[Bed]:
-    """Give so many empty devices; their servers and folders are gone after the block."""
+    """Give so many empty devices; their servers and folders are gone after the block. Raises RuntimeError where there is no sshd."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fleetmark-bed-")))
         for name in ("client_key", "host_key"):
@@ -130,13 +130,21 @@ def _server(folder: Path, port: int, hosts: Sequence[str]) -> Generator[None]:
         CONFIG.format(port=port, folder=folder, sftp=SFTP if SFTP.exists() else "internal-sftp")
         + "".join(f"ListenAddress {host}\n" for host in hosts)
     )
-    command = [shutil.which("sshd") or "/usr/sbin/sshd", "-D", "-e", "-f", str(config)]
+    command = [sshd(), "-D", "-e", "-f", str(config)]
     with (folder / "sshd.log").open("ab") as log, subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=log) as server:
         try:
             _await(hosts[-1], port)
             yield
         finally:
             server.terminate()
+
+
+def sshd() -> str:
+    """Give the path of OpenSSH's server; raises RuntimeError without one."""
+    found = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if found is None:
+        raise RuntimeError("simulated devices need OpenSSH's sshd: sudo apt-get install openssh-server")
+    return found
 
 
 def _await(host: str, port: int) -> None:
