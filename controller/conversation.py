@@ -1,12 +1,14 @@
 """The agent on a device as one process that answers one request after the other; it puts itself there if it is not."""
 
 import io
+import time
 from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 from agent.schema import FaultError, SchemaError, decode, encode, load
 from controller import answers, limits
+from controller.context import LOG
 from controller.deploy import Zipapp
 from controller.process import RECONNECT, Source
 from controller.transport import Transport
@@ -89,7 +91,7 @@ class Conversation:
         self._name = name
         self._timeouts = transport.timeouts
         self._outgoing = _Outgoing()
-        self._is_asked = True  # so that its answer may still come
+        self._is_asked, self._asked_s = True, time.monotonic()  # so that its answer may still come
         words = [cache_dir, zipapp.name, zipapp.sha256, str(len(zipapp.content)), f"{transport.timeouts.lease_s:g}"]
         self._process = transport.exec([python, "-I", "-c", BOOTSTRAP, *words], stdin=self._outgoing, timeout_s=None)
         try:
@@ -101,6 +103,7 @@ class Conversation:
                     raise self._fault("protocol", "the uploaded agent is not what was sent", "run again")
             self.root = beginning.root
             self._is_asked = False
+            LOG.debug("%s: the agent serves, after %.4f s", self._name, time.monotonic() - self._asked_s)
         except BaseException:
             self.close()
             raise
@@ -141,7 +144,7 @@ class Conversation:
 
     def send(self, verb: str, request: object, *options: str, content: Source | None = None, size: int = 0) -> None:
         """Send a request, and after it `size` bytes of an open file."""
-        self._is_asked = True
+        self._is_asked, self._asked_s = True, time.monotonic()
         self._outgoing.put(encode({"verb": verb, "options": list(options), "request": request}) + b"\n")
         if content is not None:
             self._outgoing.put(content, size)
@@ -150,6 +153,8 @@ class Conversation:
         """Give the answer to the request that was sent."""
         line = self.line(verb, timeout_s)
         self._is_asked = False
+        taken_s = round(time.monotonic() - self._asked_s, 4)
+        LOG.debug("%s: %s answered in %g s", self._name, verb, taken_s, extra={"fields": {"verb": verb, "duration_s": taken_s}})
         return answers.result(self._name, verb, line)
 
     def line(self, verb: str, timeout_s: float | None, limit: int = limits.MAX_ANSWER_BYTES) -> bytes:

@@ -221,6 +221,7 @@ class _Way:
         """Agree on encryption with `hop`, which has to present a host key of one of `kinds`, if any are given."""
         try:
             link = paramiko.Transport(self._dial(hop), packetizer_class=_Packets)
+            link.set_log_channel(f"paramiko.{self._name}")  # whose thread knows of no device
             self._links.append(link)
             link.banner_timeout = link.handshake_timeout = link.auth_timeout = self._timeout_s
             options = link.get_security_options()

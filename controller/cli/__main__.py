@@ -7,8 +7,8 @@ import typer
 
 from agent import VERSION
 from agent.schema import FaultError
-from controller.cli import check, compare, compress, device, doctor, export, gc, import_, init, report, run, runs
-from controller.cli.output import even_if_unread, stderr_text
+from controller.cli import check, compare, compress, device, doctor, export, gc, import_, init, log, report, run, runs
+from controller.cli.output import even_if_unread, show, stderr_text
 from controller.errors import ExitCode, FleetmarkError, exit_code, render
 
 EXIT_CODES = """Exit codes: 0 ok; 1 gate failed or regression; 2 usage, configuration or inventory invalid; 3 finished with failed or
@@ -16,6 +16,7 @@ invalid cells; 4 a selected device is unreachable; 5 nothing selected; 70 intern
 
 app = typer.Typer(
     name="fleetmark",
+    cls=log.Group,
     help="Which device, with which compressed model, on which runtime, meets my budget, and how sure are we?\n\n"
     "Start with `fleetmark init`, then `fleetmark run suite.yaml`; or `fleetmark run MODEL.onnx` without any file.",
     epilog=EXIT_CODES,
@@ -48,6 +49,8 @@ def _version(asked: bool) -> None:
 @app.callback()
 def root(
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version and end."),
+    log_file: log.LogFile = None,
+    log_level: log.LogLevel = None,
 ) -> None:
     """Parse what stands before the command."""
 
@@ -71,7 +74,7 @@ def _run() -> int:
     except (KeyboardInterrupt, typer.Abort):
         code = ExitCode.INTERRUPTED
     except (FleetmarkError, FaultError) as error:
-        stderr_text(render(error), "red")
+        stderr_text(render(error), "red", code=error.code if isinstance(error, FleetmarkError) else error.fault.code)
         return exit_code(error)
     except Exception as error:  # noqa: BLE001 - the last place where it can be told in our words
         return _other(error)
@@ -82,9 +85,9 @@ def _run() -> int:
 
 def _other(error: Exception) -> int:
     """Wrong usage is shown as click shows it, anything else as a bug: the traceback without the values of variables."""
-    show = getattr(error, "show", None)
-    if show is not None:
-        show()
+    usage = getattr(error, "show", None)
+    if usage is not None:
+        usage()
         return ExitCode.USAGE
     if isinstance(error, OSError) and error.filename:
         stderr_text(
@@ -93,8 +96,8 @@ def _other(error: Exception) -> int:
         return ExitCode.USAGE
     import traceback
 
-    stderr_text(traceback.format_exc().rstrip("\n"))
-    stderr_text("error[internal]: this is a bug in fleetmark; please report it with the lines above", "red")
+    show(told := traceback.format_exc().rstrip("\n"))
+    stderr_text("error[internal]: this is a bug in fleetmark; please report it with the lines above", "red", traceback=told)
     return ExitCode.INTERNAL
 
 

@@ -13,8 +13,18 @@ VERSION = 1
 MAX_WIDTH = 10_000  # characters
 
 
-def stderr_text(text: str, style: str = "") -> None:
-    """Print narration to stderr, in a style where that is a terminal; nothing in it is read as markup or steers the terminal."""
+def stderr_text(text: str, style: str = "", **fields: str) -> None:
+    """Print narration to stderr as `show` does, and log it, with these fields; red is the style of errors."""
+    import logging
+
+    from controller.context import LOG
+
+    LOG.getChild("cli").log(logging.ERROR if style == "red" else logging.INFO, "%s", text, extra={"fields": fields})
+    show(text, style)
+
+
+def show(text: str, style: str = "") -> None:
+    """Print to stderr, in a style where that is a terminal; nothing in the text is read as markup or steers the terminal."""
     from rich.console import Console
     from rich.text import Text
 
