@@ -1,4 +1,8 @@
-"""The schema of a results database: made where there is none, brought up by Alembic from an earlier one, never from a later one."""
+"""The schema of a results database: made where there is none, brought up by Alembic from an earlier one, never from a later one.
+
+A new schema is the next SCHEMA in controller/tables.py, a revision in versions/ that leads to it, and what a database of it looks like in
+tests/stores: the statements of sqlite3's `.dump`, and of `pg_dump --inserts --no-owner`, of a small one.
+"""
 
 import sqlite3
 from collections.abc import Callable, Generator
