@@ -7,14 +7,16 @@ import shutil
 import stat
 import tempfile
 import zlib
-from typing import Any, BinaryIO, Callable, Dict, Iterator, List
+from typing import Any, BinaryIO, Callable, Dict, Iterator, List, Optional, Set, Tuple
 
 from agent import lease
 from agent.cache import CHUNK_BYTES, KEPT, Cache, Lock, checked_sha256, disk_fault, is_held, sha256_of, unlink
-from agent.schema import FaultError, LaunchSpec
+from agent.schema import Fault, FaultError, LaunchSpec
 
 MAX_MEMBERS = 100000
 MAX_UNPACKED_BYTES = 4 << 30
+MAX_NAME_BYTES = 255
+MAX_PATH_CHARACTERS = 512  # of an archive: folders are made one within the other
 MAX_SAMPLES = 1 << 20
 MAX_DEADLINE_S = 7 * 86400.0
 UNPACKING = ".unpacking-"
@@ -23,8 +25,7 @@ UNPACKING = ".unpacking-"
 def check(cache: Cache, spec: LaunchSpec) -> None:
     """Raise FaultError unless the launch can be run as it is written and all that it needs is here."""
     names = [file.name for file in spec.artifact.files]
-    plain = all(name == os.path.basename(name) and name not in ("", ".", "..") and "\0" not in name for name in names)
-    if not names or not plain or len(set(names)) < len(names):
+    if not names or not all(map(_is_plain, names)) or len(set(names)) < len(names):
         raise FaultError("protocol", "the artifact's file names {} are refused".format(ascii(names)[:200]), "run again", "start")
     timed = 0 < spec.deadline_s <= MAX_DEADLINE_S and 0 <= spec.settle_timeout_s <= MAX_DEADLINE_S
     if not timed or not 0 <= spec.max_samples <= MAX_SAMPLES:
@@ -32,9 +33,33 @@ def check(cache: Cache, spec: LaunchSpec) -> None:
     cache.launch(spec.launch)
     if spec.environment and not os.path.isdir(cache.environment(spec.environment)):
         raise FaultError("env_missing", "environment {} is not installed".format(spec.environment), "run again", "start")
-    for name, sha256 in [*zip(names, [file.sha256 for file in spec.artifact.files]), ("the data", spec.data)]:
+    for name, sha256 in _files(spec):
         if not os.path.exists(cache.blob(sha256)):
             raise FaultError("protocol", "{} was not uploaded".format(ascii(name)), "run again", "start")
+
+
+def _files(spec: LaunchSpec) -> List[Tuple[str, str]]:
+    """The name and sha256 of every file that a launch reads."""
+    return [*((file.name, file.sha256) for file in spec.artifact.files), ("the data", spec.data)]
+
+
+def damage(cache: Cache, spec: LaunchSpec) -> Optional[Fault]:
+    """Return the fault of a launch whose model or data is not, or not any more, what it was uploaded as; None where all is whole."""
+    for name, sha256 in _files(spec):
+        try:
+            if _is(cache.blob(sha256), sha256):
+                continue
+            problem = "is not what was uploaded"
+        except OSError as error:
+            problem = "cannot be read: {}".format(error.strerror)
+        message = "{} {}: it was changed or deleted on the device".format(ascii(name), problem)
+        return Fault("protocol", "verify", message, "fleetmark run --resume sends it again and measures again")
+    return None
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a folder can hold a file of that name."""
+    return name == os.path.basename(name) and name not in ("", ".", "..") and "\0" not in name and len(os.fsencode(name)) <= MAX_NAME_BYTES
 
 
 def verify(cache: Cache, wanted: List[str]) -> Dict[str, Dict[str, Any]]:
@@ -182,12 +207,16 @@ def _unpack(archive: str, folder: str) -> None:
 
 
 def _safe_members(tar: Any) -> Iterator[Any]:
-    """Plain files and folders with relative names that stay inside; anything else is refused, as is an archive out of bounds."""
+    """Plain files and folders with relative names that stay inside, each once; anything else is refused, as an archive out of bounds is."""
     total = 0
+    seen: Set[str] = set()
     for count, member in enumerate(tar):
         outside = member.name.startswith("/") or ".." in member.name.split("/") or "\\" in member.name
-        if outside or not (member.isfile() or member.isdir()) or member.size < 0:
+        outside = outside or len(member.name) > MAX_PATH_CHARACTERS
+        place = os.path.normpath(member.name)
+        if outside or place in seen or not (member.isfile() or member.isdir()) or member.size < 0:
             raise FaultError("protocol", "the archive holds {}, which is refused".format(ascii(member.name)[:200]), "", "install")
+        seen.add(place)
         total += member.size
         if count >= MAX_MEMBERS or total > MAX_UNPACKED_BYTES:
             raise FaultError("protocol", "the archive is larger than an environment may be", "", "install")

@@ -3,6 +3,7 @@
 Samples are one zlib-compressed blob a launch and metric, no row for each. A launch that has been written is never edited.
 """
 
+import re
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ from controller.stored import (
 from controller.tables import PROFILED, cells, devices, launches, runs, samples, variants
 from reports.raw import RawLaunch
 from reports.records import DeviceRecord, Gate, LaunchRecord, RunRecord, VariantRecord
+
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # it names a folder
 
 OUTPUTS = "output_"  # how the metrics begin that are output tensors
 
@@ -240,6 +243,10 @@ class Store:
         found = known[:1] if name == "latest" else [run for run in known if name in (run.id, run.tag)]
         found = found or [run for run in known if name and run.id.startswith(name)]
         if len(found) == 1:
+            if not _RUN_ID.fullmatch(found[0].id):
+                raise FleetmarkError(
+                    f"a run in {self.name} is called {found[0].id[:80]!a}: no folder may be", next="ask who keeps the store"
+                )
             return found[0]
         if found:
             raise FleetmarkError(f"{name!r} names {len(found)} runs", next=f"say more of it, such as {found[0].id}")
