@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from sshd import unavailable
@@ -72,7 +72,10 @@ WORDS = st.one_of(
 PRINTABLE = WORDS.filter(str.isprintable)  # all that a YAML file may hold here
 UNICODE = WORDS.filter(lambda text: not any("\ud800" <= character <= "\udfff" for character in text))
 NAMES = WORDS.map(lambda text: text.replace("/", ":")).filter(lambda name: name not in ("", ".", "..") and len(os.fsencode(name)) < 200)
-QUICK = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SLOW = settings(QUICK, max_examples=4)  # several programs each
+EVERY = "".join(text for text in INJECTIONS if len(text) < 100 and "\udcff" not in text)
+A_NAME = "".join(INJECTIONS[:9]).replace("/", ":")
 
 PROGRAM = """\
 #!{python} -I
@@ -161,6 +164,7 @@ def allow(error: FaultError, *codes: str) -> None:
 @pytest.mark.parametrize("shell", [shell for shell in SHELLS if shell in ("sh", "bash", "tcsh", "fish") or shutil.which(shell)])
 @QUICK
 @given(words=st.lists(WORDS, min_size=1, max_size=8))
+@example(words=[text for text in INJECTIONS if len(text) < 100])
 def test_words_are_words_in_every_login_shell(shell: str, lab: Lab, words: list[str]) -> None:
     """Whatever a word holds, a program gets it as it is, and the shell finds no command in it."""
     if sum(map(len, words)) < 25_000:
@@ -170,8 +174,9 @@ def test_words_are_words_in_every_login_shell(shell: str, lab: Lab, words: list[
 
 
 @pytest.mark.parametrize("shell", ["sh", "tcsh", "fish"])
-@QUICK
+@SLOW
 @given(name=NAMES, cache_dir=WORDS, root=WORDS)
+@example(name=A_NAME, cache_dir=EVERY, root=EVERY)
 def test_an_interpreter_and_folders_of_any_name_are_just_that(shell: str, lab: Lab, name: str, cache_dir: str, root: str) -> None:
     """agent.python, agent.cache_dir, and the folder that a device names, are one word each of the two commands that start the agent."""
     python, agent, root = str(lab.program(name, f"/{root}")), build_zipapp(), f"/{root}"
@@ -193,6 +198,7 @@ def test_an_interpreter_and_folders_of_any_name_are_just_that(shell: str, lab: L
 
 @QUICK
 @given(name=NAMES)
+@example(name=A_NAME)
 def test_files_of_any_name_are_put_and_fetched(lab: Lab, name: str) -> None:
     """A path is one word of what writes and of what reads a file."""
     path = lab.folder / "files" / name
@@ -207,6 +213,7 @@ def test_files_of_any_name_are_put_and_fetched(lab: Lab, name: str) -> None:
 
 @QUICK
 @given(home=WORDS)
+@example(home=EVERY)
 def test_a_home_of_any_name_is_that(lab: Lab, home: str) -> None:
     """What a device has as HOME is a path or refused."""
     with pytest.MonkeyPatch.context() as patched:
@@ -218,8 +225,9 @@ def test_a_home_of_any_name_is_that(lab: Lab, home: str) -> None:
     lab.check()
 
 
-@QUICK
+@SLOW
 @given(text=UNICODE)
+@example(text=EVERY)
 def test_a_compile_host_gets_its_folder_as_one_word(lab: Lab, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     """mkdir, edgetpu_compiler and rm take agent.cache_dir as it is written; what they made is gone afterwards."""
     program = lab.program("edgetpu_compiler")
@@ -243,8 +251,9 @@ def test_a_compile_host_gets_its_folder_as_one_word(lab: Lab, monkeypatch: pytes
     lab.check()
 
 
-@QUICK
+@SLOW
 @given(name=NAMES)
+@example(name=A_NAME)
 def test_an_interpreter_that_a_device_names_is_asked_as_one_word(lab: Lab, name: str) -> None:
     """The path of a Python, which only the device knows, is the program that is asked for TensorRT's bindings."""
     python = str(lab.program(name))
@@ -284,7 +293,7 @@ def test_a_process_group_that_no_system_has_is_none(digits: bytes) -> None:
 # ssh's own configuration
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@QUICK
 @given(host=WORDS, user=st.none() | WORDS, port=st.none() | st.integers(1, 65535))
 def test_ssh_is_asked_for_a_host_and_a_user_as_they_are(lab: Lab, host: str, user: str | None, port: int | None) -> None:
     """`ssh -G` gets both as one word each and behind `--`; what its own commands would hand to a shell is refused."""
@@ -360,10 +369,10 @@ def test_every_remote_command_is_tested_here() -> None:
 
 def _is_command(node: ast.AST) -> bool:
     """Whether a node is transport.run(...) and the like, self.run in a transport, or a call of ssh."""
-    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+    is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    if not is_call or node.func.attr not in ("run", "exec", "put", "get", "_start", "Popen", "check_output"):
         return False
     owner, name = ast.unparse(node.func.value), node.func.attr
     if owner == "subprocess":
         return "ssh" in ast.unparse(node) or "words" in ast.unparse(node)
-    is_transport = owner.rpartition(".")[2] in ("transport", "_transport") or (owner == "self" and name in ("run", "exec", "_start"))
-    return is_transport and name in ("run", "exec", "put", "get", "_start")
+    return owner.rpartition(".")[2] in ("transport", "_transport") or (owner == "self" and name in ("run", "exec", "_start"))
