@@ -313,6 +313,8 @@ class Supervisor:
             self.spool.write("log", {"text": self.log.decode("utf-8", "replace")})
         if self.cancelled:
             self.fault = Fault("cancelled", self.phase, "the launch was cancelled", "fleetmark run --resume measures it again")
+        else:
+            self.fault = blobs.damage(self.cache, self.spec) or self.fault  # whatever came of a damaged model is not the model's
         if self.fault is not None:
             self.spool.write("fault", dump(self.fault))
         self.spool.write("end", {})

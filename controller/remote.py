@@ -195,6 +195,9 @@ class Remote:
                 if not allowance.takes(len(line)):
                     raise answers.fault(self.name, f"launch {launch} tells more than a launch has to tell")
                 event = answers.event(self.name, line)
+                if event.type != "lost" and event.seq != start:
+                    raise answers.fault(self.name, f"launch {launch} tells event {event.seq} where {start} is due: its spool was damaged")
+                start += 1
                 yield event
                 if event.type in ("end", "lost"):
                     return

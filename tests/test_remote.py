@@ -98,12 +98,23 @@ def test_an_interpreter_that_tells_no_version_is_refused(python: str, device: Ca
     assert caught.value.fault.code == "no_python"
 
 
+def _event(number: int) -> bytes:
+    return json.dumps({"v": PROTOCOL, "seq": number, "t": 0.0, "type": "news", "data": {}}).encode() + b"\n"
+
+
 def test_a_launch_that_never_stops_telling_is_refused(device: Callable[..., Remote], monkeypatch: pytest.MonkeyPatch) -> None:
     """Events beyond what is read of a launch are `protocol`, those before are given."""
-    line = json.dumps({"v": PROTOCOL, "seq": 0, "t": 0.0, "type": "news", "data": {}}).encode() + b"\n"
-    monkeypatch.setattr(limits, "MAX_SPOOL_BYTES", 10 * len(line))
-    events = device(line * 10 + line[:-1]).follow("launch")
+    monkeypatch.setattr(limits, "MAX_SPOOL_BYTES", 10 * len(_event(0)))
+    events = device(b"".join(map(_event, range(10))) + _event(9)[:-1]).follow("launch")
     assert len(list(itertools.islice(events, 10))) == 10
     with pytest.raises(FaultError) as caught:
         next(events)
+    assert caught.value.fault.code == "protocol"
+
+
+@pytest.mark.parametrize("numbers", [[0, 2], [0, 0], [1]])
+def test_a_spool_with_a_gap_is_refused(device: Callable[..., Remote], numbers: list[int]) -> None:
+    """An event that is missing, or told twice, is `protocol`: what it told would be missing from the launch without a word."""
+    with pytest.raises(FaultError, match="its spool was damaged") as caught:
+        list(device(b"".join(map(_event, numbers))[:-1]).follow("launch"))
     assert caught.value.fault.code == "protocol"

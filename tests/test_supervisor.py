@@ -334,6 +334,20 @@ def test_a_worker_killed_in_its_window_loses_only_the_window(agent: Agent) -> No
 # The measuring window
 
 
+@pytest.mark.parametrize("which", ["model", "data"])
+def test_a_damaged_file_is_not_held_against_the_model(agent: Agent, which: str) -> None:
+    """Where a byte of the model or of the data has changed on the device since its upload, the launch says that, whatever came of it."""
+    spec = agent.spec()
+    path = Path(agent.cache.blob(spec.artifact.sha256 if which == "model" else spec.data))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0x40
+    path.write_bytes(content)
+    assert agent.call("start", spec)["started"]
+    code, phase, message = fault(agent.follow(spec.launch))
+    assert (code, phase) == ("protocol", "verify")
+    assert "is not what was uploaded" in message
+
+
 def test_nothing_is_written_in_the_measuring_window(agent: Agent) -> None:
     """From the warm-up on the quiet lock is held and the spool does not grow; afterwards the window's events are there."""
     launch = agent.start(min_duration_s=1.0)
