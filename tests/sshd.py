@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
@@ -40,7 +40,8 @@ class Sshd:
     Its folder is readable by all, for sshd reads the authorized keys as the user who logs in.
     """
 
-    def __init__(self, options: str = "", key_type: str = "ed25519") -> None:
+    def __init__(self, options: str = "", key_type: str = "ed25519", prefix: Sequence[str] = ()) -> None:
+        self._prefix = prefix  # words before the server's own, such as those of unshare
         self.folder = Path(mkdtemp(prefix="fleetmark-sshd-"))
         self.folder.chmod(0o755)
         self.user = getpass.getuser()
@@ -92,7 +93,7 @@ class Sshd:
         """Start the server; returns when it listens."""
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-        command = [sshd_binary(), "-D", "-e", "-f", str(self.folder / "sshd_config")]
+        command = [*self._prefix, sshd_binary(), "-D", "-e", "-f", str(self.folder / "sshd_config")]
         self._server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         listens = threading.Event()
         self._reader = threading.Thread(target=self._read_log, args=(self._server, listens), daemon=True)
@@ -110,6 +111,11 @@ class Sshd:
         """Stop the server and its sessions from answering, links intact, as a hung device does."""
         for session in self._sessions():
             session.suspend()
+
+    def thaw(self) -> None:
+        """Let frozen sessions go on."""
+        for session in self._sessions():
+            session.resume()
 
     def kill(self) -> None:
         """Kill the server and cut every link, as a power cut does; `start` starts it again on the same port."""

@@ -1,0 +1,1 @@
+"""A seeded campaign of faults against real controllers, real SSH servers and real agents."""

@@ -1,0 +1,62 @@
+"""``python -m faults [--first N] [--seeds N] [--kind NAME] [-v]``: exits 1 if anything was lost, doubled or wrong."""
+
+import argparse
+import signal
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from faults import checks, controller
+from faults.campaign import Campaign, Outcome, clock_library
+from faults.kinds import KINDS
+
+
+def main() -> int:
+    """Run campaigns, and tell."""
+    parser = argparse.ArgumentParser(prog="faults", description="Inject faults into real runs and see what becomes of them.")
+    parser.add_argument("--first", type=int, default=1, help="the first seed (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=5, help="how many (default: %(default)s)")
+    parser.add_argument("--kind", action="append", choices=sorted(KINDS), help="only this fault, or of several one after the other")
+    parser.add_argument("--cache", type=Path, help="where prepared models are kept for the next time (default: nowhere)")
+    parser.add_argument("-v", action="store_true", dest="verbose", help="show what happened when, also of campaigns without a problem")
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # takes away what was mounted
+    outcomes: list[Outcome] = []
+    with tempfile.TemporaryDirectory(prefix="fleetmark-faults-cache-") as folder:
+        cache = arguments.cache or Path(folder)
+        controller.begin(clock_library(cache))
+        for seed in range(arguments.first, arguments.first + arguments.seeds):
+            only = arguments.kind[seed % len(arguments.kind)] if arguments.kind else ""
+            outcome = Campaign(seed, cache, only).run()
+            outcomes.append(outcome)
+            tell(outcome, arguments.verbose)
+    sys.stdout.write(f"{summary(outcomes)}\n")
+    return 1 if any(outcome.problems for outcome in outcomes) else 0
+
+
+def tell(outcome: Outcome, verbose: bool) -> None:
+    """Write a campaign's line, and what happened in it where something was wrong."""
+    found = outcome.evidence
+    counts = f"{checks.measured(found)} measured, {checks.failed(found)} failed" if found else "nothing found"
+    faults = ", ".join(outcome.hit) + (f" (missed: {', '.join(outcome.missed)})" if outcome.missed else "")
+    sys.stdout.write(f"seed {outcome.seed}: {counts}, {outcome.seconds:.1f} s: {faults}\n")
+    if outcome.problems or verbose:
+        sys.stdout.write("\n".join([*outcome.timeline, *(f"  ! {line}" for line in outcome.problems)]) + "\n")
+    if outcome.problems:
+        sys.stdout.write(f"again: PYTHONPATH=tests python -m faults --first {outcome.seed} --seeds 1 -v\n")
+    sys.stdout.flush()
+
+
+def summary(outcomes: list[Outcome]) -> str:
+    """How often each fault befell a run, and what came of all of them."""
+    hits = Counter(name for outcome in outcomes for name in outcome.hit)
+    lines = [f"{hits[name]:5d} {name}" for name in sorted(KINDS)]
+    found = [outcome.evidence for outcome in outcomes if outcome.evidence]
+    told = {word: sum(line.startswith(word) for outcome in outcomes for line in outcome.problems) for word in ("lost", "doubled", "wrong")}
+    launches = f"{sum(map(checks.measured, found))} launches measured, {sum(map(checks.failed, found))} failed with their true reason"
+    return "\n".join([*lines, f"{len(outcomes)} campaigns: {launches}, {', '.join(f'{count} {word}' for word, count in told.items())}"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

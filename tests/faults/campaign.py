@@ -1,0 +1,354 @@
+"""One campaign: a seed's devices, suite and faults, a run that is resumed until it is through, and what is found afterwards."""
+
+import json
+import os
+import random
+import shutil
+import sqlite3
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from controller.errors import FleetmarkError
+from controller.store import Store
+from faults import controllers, files, links, processes
+from faults.checks import CellState, Evidence, Row, is_through, problems
+from faults.controller import Controller
+from faults.device import Device
+from faults.kinds import KINDS, Kind, Missed, Scene
+from faults.limits import GONE_S, HUNG_S, SCALE
+
+__all__ = ["Campaign", "Outcome", "controllers", "files", "links", "processes"]  # the modules of faults register them
+
+MAX_RESUMES = 3  # once all faults are over
+FAULTS_AT_LEAST, FAULTS_AT_MOST = 2, 4
+LATEST_S = 6.0  # when a fault begins, after a controller has reached a device
+NO_SUCH_PROVIDER = "CUDAExecutionProvider"  # of this machine's build: a cell with it fails truly
+REPORT_EACH = 5
+MODELS = ("left", "right")
+HIDDEN = 20_000  # makes a model of 1.4 MB: an upload takes some time
+EMPTY = frozenset[str]()
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a campaign gave: `hit` are the faults that found what they were for."""
+
+    seed: int
+    evidence: Evidence | None = None
+    problems: list[str] = field(default_factory=list[str])
+    timeline: list[str] = field(default_factory=list[str])
+    hit: list[str] = field(default_factory=list[str])
+    missed: list[str] = field(default_factory=list[str])
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A fault, on which device and when."""
+
+    kind: Kind
+    device: Device
+    at_s: float
+    rng: random.Random
+
+
+class Campaign:
+    """One seed. `cache` is shared by all campaigns: models, and what controllers make of them."""
+
+    def __init__(self, seed: int, cache: Path, only: str = "") -> None:
+        self.outcome = Outcome(seed)
+        self._rng = random.Random(seed)  # noqa: S311 - what can be seen again, not a secret
+        self._cache = cache
+        self._only = only
+        self._begun_s = time.monotonic()
+        self._connected = threading.Event()
+        self._over = threading.Event()
+        self._locks: dict[str, threading.Lock] = {}
+
+    def run(self) -> Outcome:
+        """Go through with it; whatever is wrong is in the outcome."""
+        folder = Path(tempfile.mkdtemp(prefix="fleetmark-faults-"))
+        try:
+            with ExitStack() as stack:
+                self._run(folder, stack)
+        finally:
+            self.outcome.seconds = time.monotonic() - self._begun_s
+            shutil.rmtree(folder, ignore_errors=True)
+        return self.outcome
+
+    def _run(self, folder: Path, stack: ExitStack) -> None:
+        library = clock_library(self._cache)
+        kinds = self._kinds()
+        devices = [Device(folder / f"d{at}", f"d{at}", library) for at in range(self._rng.choice([2, 2, 3]))]
+        for device in devices:
+            stack.callback(device.close)
+        controller = Controller(folder / "lab", self._cache)
+        stack.callback(controller.close)
+        planned = [self._plan(kind, devices) for kind in kinds]
+        rounds = self._write_suite(controller, devices, slow=any(kind.prepare for kind in kinds))
+        threads = [threading.Thread(target=self._inject, args=(one, controller), daemon=True) for one in planned]
+        codes = self._control(controller, threads, rounds, devices, planned)
+        evidence = self._evidence(controller, devices, planned, rounds, codes)
+        left = [line for device in devices for line in leftovers(device)]
+        self.outcome.evidence = Evidence(
+            rounds, evidence.cells, evidence.rows, evidence.reasons, left, self._check(controller), codes, self._report(controller)
+        )
+        self.outcome.problems = problems(self.outcome.evidence)
+        if self.outcome.problems:
+            self.outcome.timeline += [f"        | {line}" for line in controller.log.read_text(errors="replace").splitlines()]
+
+    def _say(self, text: str) -> None:
+        self.outcome.timeline.append(f"{time.monotonic() - self._begun_s:7.2f} {text}")
+
+    def _kinds(self) -> list[Kind]:
+        if self._only:
+            return [KINDS[self._only]]
+        return self._rng.sample(list(KINDS.values()), self._rng.randint(FAULTS_AT_LEAST, FAULTS_AT_MOST))
+
+    def _plan(self, kind: Kind, devices: list[Device]) -> Planned:
+        device = self._rng.choice(devices)
+        if kind.prepare:
+            kind.prepare(device)
+        at_s = 0.0 if kind.is_early else self._rng.uniform(0.3, LATEST_S) * SCALE
+        return Planned(kind, device, at_s, random.Random(self._rng.random()))  # noqa: S311 - the same
+
+    def _write_suite(self, controller: Controller, devices: list[Device], slow: bool) -> int:
+        """Give how many rounds the suite has: one where each launch of a device takes seconds."""
+        models = MODELS[:1] if slow else MODELS
+        backends: list[dict[str, Any]] = [{"name": "onnxruntime", "options": {"threads": 1}}]
+        if self._rng.random() < 0.5:
+            backends.append({"name": "onnxruntime", "options": {"providers": [NO_SUCH_PROVIDER]}})
+        rounds = 1 if slow else 2
+        for name in models:
+            make_model(controller.folder / f"{name}.onnx", name)
+        np.savez(controller.folder / "data.npz", eval_image=images())
+        suite = {
+            "version": 1,
+            "models": {name: {"source": f"{name}.onnx", "data": "data.npz", "task": "none"} for name in models},
+            "recipes": ["fp32"],
+            "devices": ["all"],
+            "backends": backends,
+            "workloads": ["single_stream"],
+            "profile": "quick",
+            "launches": rounds,
+        }
+        (controller.folder / "suite.yaml").write_text(json.dumps(suite))
+        inventory = {"version": 1, "devices": {device.name: device.entry() for device in devices}}
+        (controller.folder / "inventory.yaml").write_text(json.dumps(inventory))
+        return rounds
+
+    def _inject(self, planned: Planned, controller: Controller) -> None:
+        """Wait for the fault's moment, do it, wait, undo it; one at a time befalls a device or the controller."""
+        kind, place = planned.kind, "controller" if planned.kind.is_shared else planned.device.name
+        if not kind.is_early:
+            self._connected.wait()
+        if self._over.wait(planned.at_s):
+            self.outcome.missed.append(kind.name)
+            return
+        with self._locks.setdefault(place, threading.Lock()):
+            effect = kind.do(Scene(planned.device, controller, planned.rng))
+            try:
+                lasts_s = next(effect)
+            except (Missed, OSError, psutil.Error) as missed:
+                self.outcome.missed.append(kind.name)
+                self._say(f"{place}: {kind.name}: missed {missed}")
+                return
+            self.outcome.hit.append(kind.name)
+            self._say(f"{place}: {kind.name}, for {lasts_s:.1f} s")
+            time.sleep(lasts_s)
+            with suppress(OSError, psutil.Error):
+                next(effect, None)
+            if lasts_s:
+                self._say(f"{place}: {kind.name} is over")
+
+    def _control(
+        self, controller: Controller, threads: list[threading.Thread], rounds: int, devices: list[Device], planned: list[Planned]
+    ) -> list[int | None]:
+        """The exit codes of all controllers until the run is through, the faults begun with the first."""
+        codes: list[int | None] = []
+        words = ["run", "suite.yaml"]
+        for thread in threads:
+            thread.start()
+        left = MAX_RESUMES
+        while left:
+            if len(codes) > MAX_RESUMES:
+                for thread in threads:
+                    thread.join()
+            left -= not any(thread.is_alive() for thread in threads)
+            controller.start(*words)
+            self._await_connection(controller, devices)
+            code = controller.wait(HUNG_S)
+            self._say(f"the controller ended with {code}")
+            codes.append(code)
+            if code is None:
+                break
+            run = _run_id(controller)
+            words = ["run", "--resume", run] if run else words
+            if code in (0, 3) and is_through(self._evidence(controller, devices, planned, rounds, codes)):
+                break
+        self._over.set()
+        self._connected.set()
+        controller.goes_on = False
+        for thread in threads:
+            thread.join()
+        return codes
+
+    def _await_connection(self, controller: Controller, devices: list[Device]) -> None:
+        """Have the faults wait until a device has been reached: before, a controller prepares models, for as long as that takes."""
+        while controller.is_running() and not self._connected.is_set():
+            if any(os.path.exists(device.cache.root) for device in devices):
+                self._connected.set()
+            time.sleep(0.02)
+
+    def _evidence(
+        self, controller: Controller, devices: list[Device], planned: list[Planned], rounds: int, codes: list[int | None]
+    ) -> Evidence:
+        cells, rows = read_store(controller, {device.name: device.tag for device in devices})
+        return Evidence(rounds, cells, rows, _reasons(devices, planned), exit_codes=codes)
+
+    def _check(self, controller: Controller) -> list[str]:
+        try:
+            store = Store.open(controller.results)
+        except FleetmarkError as error:
+            return [error.message]
+        with closing(store):
+            return store.check()
+
+    def _report(self, controller: Controller) -> list[str]:
+        """What is wrong with the report, which takes as long as a whole campaign and is looked at now and then."""
+        if self.outcome.seed % REPORT_EACH:
+            return []
+        controller.start("report", "latest")
+        code = controller.wait(5 * HUNG_S)
+        return [] if code == 0 else [f"the report ended with {code}"]
+
+
+def _reasons(devices: list[Device], planned: list[Planned]) -> dict[str, frozenset[str]]:
+    shared = EMPTY.union(*(one.kind.reasons for one in planned if one.kind.is_shared))
+    return {
+        device.tag: shared.union(*(one.kind.reasons for one in planned if one.device is device and not one.kind.is_shared))
+        for device in devices
+    }
+
+
+def _run_id(controller: Controller) -> str:
+    try:
+        with closing(sqlite3.connect(f"file:{controller.store}?mode=ro", uri=True, timeout=10)) as store:
+            found = store.execute("SELECT id FROM runs").fetchall()
+    except sqlite3.OperationalError:  # not made yet
+        return ""
+    assert len(found) <= 1, found
+    return str(found[0][0]) if found else ""
+
+
+def read_store(controller: Controller, tags: dict[str, str]) -> tuple[list[CellState], list[Row]]:
+    """The cells and launches of the run, read past the store's own reader but for what blobs are made of."""
+    run = _run_id(controller)
+    if not run:
+        return [], []
+    with closing(Store.open(controller.results)) as store:
+        record = store.load_run(run)
+        outputs = dict(_outputs(controller))
+        rows = [
+            Row(
+                launch.id,
+                cell.id,
+                launch.round,
+                launch.status,
+                launch.fault.code if launch.fault else "",
+                launch.log_tail,
+                launch.values.get("latency_s"),
+                outputs.get(launch.id),
+            )
+            for cell in record.cells
+            for launch in cell.launches
+        ]
+        rows += [Row(launch, cell, round_, "started") for launch, cell, round_ in store.open_launches(run)]
+    cells = [
+        CellState(
+            cell.id,
+            tags[cell.cell.device],
+            cell.status,
+            cell.fault.code if cell.fault else "",
+            frozenset({"no_device"}) if "providers" in cell.cell.options else EMPTY,
+            true_output(cell.cell.model),
+        )
+        for cell in record.cells
+    ]
+    return cells, rows
+
+
+def _outputs(controller: Controller) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    import zlib
+
+    with closing(sqlite3.connect(controller.store, timeout=10)) as store:
+        for launch, values, shape in store.execute("SELECT launch_id, \"values\", shape FROM samples WHERE metric = 'output_0'"):
+            yield launch, np.frombuffer(zlib.decompress(values), "<f4").reshape(json.loads(shape))
+
+
+def leftovers(device: Device) -> list[str]:
+    """What runs or lies on a device after it has had time to come to rest."""
+    end = time.monotonic() + GONE_S
+    while (device.processes() or device.running()) and time.monotonic() < end:
+        time.sleep(0.05)
+    processes_ = [f"{device.name}: process {pid} still runs: {' '.join(words)[:200]}" for pid, words in device.processes().items()]
+    launches = [f"{device.name}: launch {folder.name} is still there" for folder in device.launches()]
+    blobs = Path(device.cache.path("blobs"))
+    parts = [f"{device.name}: {path.name} is still there" for path in blobs.glob("*.part")] if blobs.is_dir() else []
+    return [*processes_, *launches, *parts]
+
+
+def images() -> NDArray[np.float32]:
+    """Six inputs."""
+    return np.random.default_rng(0).normal(size=(6, 1, 4, 4)).astype(np.float32)
+
+
+def _weights(name: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    generator = np.random.default_rng(MODELS.index(name))
+    first = generator.normal(size=(16, HIDDEN)).astype(np.float32)
+    return first, generator.normal(size=(HIDDEN, 2)).astype(np.float32)
+
+
+def true_output(name: str) -> NDArray[np.float32]:
+    """What the model called so gives for the images."""
+    first, second = _weights(name)
+    return images().reshape(6, 16) @ first @ second
+
+
+def make_model(path: Path, name: str) -> None:
+    """Write a model of two matrices that are its name's own."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    first, second = _weights(name)
+    nodes = [
+        helper.make_node("Flatten", ["image"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "first"], ["hidden"]),
+        helper.make_node("MatMul", ["hidden", "second"], ["logits"]),
+    ]
+    inputs = [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 1, 4, 4])]
+    outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, 2])]
+    weights = [numpy_helper.from_array(first, "first"), numpy_helper.from_array(second, "second")]
+    graph = helper.make_graph(nodes, name, inputs, outputs, weights)
+    path.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8).SerializeToString())
+
+
+def clock_library(cache: Path) -> Path:
+    """The compiled clock.c, made once."""
+    library = cache / "clock.so"
+    if not library.exists():
+        source = Path(__file__).with_name("clock.c")
+        part = library.with_suffix(f".{os.getpid()}")
+        subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", str(part), str(source), "-ldl"], check=True)
+        part.replace(library)
+    return library
