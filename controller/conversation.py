@@ -183,6 +183,10 @@ class Conversation:
             return self._fault("link_lost", f"its agent was ended before it answered {verb} (status {status})", RECONNECT)
         return self._fault("protocol", f"the agent's {verb} gave no answer: {answers.last_line(self._process.stderr_tail())}", "run again")
 
+    def give_up(self) -> None:
+        """Kill the agent's process there, from another thread; whoever waits for it hears `link_lost`."""
+        self._process.give_up()
+
     def close(self) -> None:
         """End the agent's process there, and what it waits for here. It ends by itself where it has nothing to do, else it is killed."""
         self._outgoing.end()

@@ -1,21 +1,23 @@
 """Measures cells on many devices: one lane per host, its cells interleaved in rounds, every launch stored as it lands."""
 
 import contextvars
+import functools
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
 from agent.schema import FaultError
-from controller import outputs
+from controller import lanes, outputs
+from controller.estimate import Estimate
 from controller.inventory import Device
 from controller.lane import Lane
+from controller.links import Links
 from controller.listener import Listener
+from controller.queueing import Patience
 from controller.session import Job, Session
 from controller.store import Store
-from controller.visit import lane_address
 
-MAX_OPEN = 64
 POLL_S = 0.2
 
 
@@ -34,17 +36,39 @@ class Fleet:
     reference: outputs.References
     done: dict[str, dict[int, str]] = field(default_factory=dict[str, dict[int, str]])
     pending: list[tuple[str, str, int]] = field(default_factory=list[tuple[str, str, int]])
-    stopping: threading.Event = field(default_factory=threading.Event)
+    owner: str = ""  # as others are told of it who wait
+    patience: Patience = field(default_factory=lambda: Patience(waits=False))
+    estimate: Estimate = field(default_factory=Estimate)
+    links: Links = field(default_factory=Links)
+    is_crowded: bool = False
     sessions: list[Session] = field(default_factory=list[Session])
     unprofiled: set[str] = field(default_factory=set[str])
 
+    @property
+    def stopping(self) -> threading.Event:
+        """Whether no launch is to begin any more."""
+        return self.patience.stopped
+
+    def session(self, device: Device) -> Session:
+        """Give a device's session, with what it shares with the others."""
+        session = self.open_session(device)
+        session.link.patience, session.link.links = self.patience, self.links
+        session.link.on_queue = functools.partial(self.listener.phase, device.name, "wait")
+        return session
+
     def run(self, devices: Sequence[Device], jobs: Sequence[Job]) -> None:
-        """Measure all jobs. On Ctrl-C the running launches are ended, what is done is kept, and KeyboardInterrupt goes on."""
-        lanes = [Lane(self, lane, jobs) for lane in group(devices)]
-        if not lanes:
+        """Measure all jobs. On Ctrl-C the running launches are ended, what is done is kept, and KeyboardInterrupt goes on.
+
+        An error that is no device's, such as the store's, stops all lanes and is raised; running launches go on, to be collected later.
+        """
+        found = [self._lane(lane, jobs) for lane in lanes.group(devices)]
+        self.is_crowded = len(devices) > self.links.limit
+        if not found:
             return
-        with ThreadPoolExecutor(min(len(lanes), MAX_OPEN), thread_name_prefix="lane") as pool:
-            futures = [pool.submit(contextvars.copy_context().run, lane.run) for lane in lanes]
+        for lane in found:
+            lane.tell_left()
+        with ThreadPoolExecutor(len(found), thread_name_prefix="lane") as pool:
+            futures = [pool.submit(contextvars.copy_context().run, lane.run) for lane in found]
             try:
                 _wait(futures)
             except KeyboardInterrupt:
@@ -54,13 +78,25 @@ class Fleet:
                     _interrupt(session)
                 wait(futures)
                 raise
+            if any(future.done() and future.exception() for future in futures):
+                self.stopping.set()
+                for session in list(self.sessions):
+                    session.link.give_up()
+                wait(futures)
         for future in futures:
             future.result()
 
+    def _lane(self, devices: Sequence[Device], jobs: Sequence[Job]) -> Lane:
+        """In an order that every controller has: two that share several hosts do not each hold what the other waits for."""
+        names = {device.name for device in devices}
+        return Lane(self, sorted(devices, key=lanes.address), [job for job in jobs if job.cell.device in names])
+
 
 def _wait(futures: Sequence[Future[None]]) -> None:
-    while wait(futures, timeout=POLL_S).not_done:
-        pass
+    """Until all have ended, or one by an error."""
+    while not any(future.done() and future.exception() for future in futures):
+        if not wait(futures, POLL_S, FIRST_EXCEPTION).not_done:
+            return
 
 
 def _interrupt(session: Session) -> None:
@@ -68,22 +104,3 @@ def _interrupt(session: Session) -> None:
         session.interrupt()
     except FaultError as error:
         session.say(f"{session.device.name}: {error}")
-
-
-def group(devices: Sequence[Device]) -> list[list[Device]]:
-    """Give the lanes: devices of the same host and port, or on the same meter, never run at the same time."""
-    lanes: list[tuple[set[str], list[Device]]] = []
-    for device in devices:
-        keys = {f"host {_address(device)}", *([f"meter {device.meter}"] if device.meter else [])}
-        shared = [lane for lane in lanes if lane[0] & keys]
-        lanes = [lane for lane in lanes if not lane[0] & keys]
-        merged = [member for _, members in shared for member in members]
-        lanes.append((keys.union(*(other for other, _ in shared)), [*merged, device]))
-    return [members for _, members in lanes]
-
-
-def _address(device: Device) -> str:
-    try:
-        return lane_address(device)
-    except FaultError:  # it cannot be reached, which its own lane will tell
-        return device.name

@@ -1,4 +1,4 @@
-"""Devices asked at once, those of one host one after the other: they share the agent's folder."""
+"""Which devices may work at the same time: those of one host share the agent's folder, those on one meter its readings."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -38,3 +38,23 @@ def each(devices: Sequence[Device], ask: Callable[[Device], T]) -> list[T]:
         finally:
             stopping.set()
     return [found[device.name] for device in devices]
+
+
+def group(devices: Sequence[Device]) -> list[list[Device]]:
+    """Give the lanes: devices of the same host and port, or on the same meter, never run at the same time."""
+    lanes: list[tuple[set[str], list[Device]]] = []
+    for device in devices:
+        keys = {f"host {address(device)}", *([f"meter {device.meter}"] if device.meter else [])}
+        shared = [lane for lane in lanes if lane[0] & keys]
+        lanes = [lane for lane in lanes if not lane[0] & keys]
+        merged = [member for _, members in shared for member in members]
+        lanes.append((keys.union(*(other for other, _ in shared)), [*merged, device]))
+    return [members for _, members in lanes]
+
+
+def address(device: Device) -> str:
+    """Give the host and port that a device's launches run on, or its own name where nobody knows."""
+    try:
+        return lane_address(device)
+    except FaultError:  # it cannot be reached, which its own lane will tell
+        return device.name

@@ -22,7 +22,8 @@ from controller import profiles, targets
 from controller.dataset import Dataset
 from controller.inventory import Device
 from controller.laptop import cache_folder
-from controller.session import Job, Session, is_passing
+from controller.retries import is_passing
+from controller.session import Job, Session
 from controller.timeouts import Timeouts
 from controller.visit import lane_address
 from reports.statistics import Interval, log_interval, percentile

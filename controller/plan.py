@@ -8,7 +8,7 @@ import backends
 from agent.schema import Fault, Workload, fingerprint
 from compress.original import kind_of
 from compress.recipes import Recipe
-from controller import recipe_file, targets
+from controller import lanes, recipe_file, targets
 from controller.choices import BackendChoice, WorkloadChoice
 from controller.errors import FleetmarkError
 from controller.inventory import Device, Meter
@@ -83,16 +83,31 @@ def recipes_of(suite: Suite) -> dict[str, Recipe]:
     return found
 
 
-def estimated_s(cells: Sequence[PlannedCell], profile: Profile, launches: int, meters: Mapping[str, Meter] | None = None) -> float:
-    """Give about how long the slowest device takes, in seconds; compression and shipping not included. `meters` are those of devices."""
-    by_device: dict[str, float] = {}
+def launch_s(workload: Workload, profile: Profile, device: Device, meter: Meter | None = None) -> float:
+    """Give about how long a launch takes, in seconds. At its start gate a device is taken to cool for as long as it works in a launch."""
+    period_s = meter.period_s if meter and not unread(profile, workload) else 0.0
+    busy_s = LAUNCH_OVERHEAD_S + profile.warmup_min_s + window_s(metered(profile, period_s), workload)
+    gate_s = min(device.settle.timeout_s, busy_s) if device.settle.max_temp_c is not None else 0.0
+    return busy_s + gate_s + 2 * IDLE_READINGS * period_s
+
+
+def cell_s(workload: Workload, profile: Profile, launches: int, device: Device, meter: Meter | None = None) -> float:
+    """Give about how long a cell takes, in seconds: its launches, and the one that times its operations."""
+    operations_s = LAUNCH_OVERHEAD_S + profile.warmup_min_s if profile.profiled_inferences else 0.0
+    return launches * launch_s(workload, profile, device, meter) + operations_s
+
+
+def estimated_s(
+    cells: Sequence[PlannedCell], profile: Profile, launches: int, devices: Sequence[Device], meters: Mapping[str, Meter] | None = None
+) -> float:
+    """Give about how long the slowest lane takes, in seconds; compression and shipping not included. `meters` are by their names."""
+    by_name = {device.name: device for device in devices}
+    by_device = dict.fromkeys(by_name, 0.0)
     for cell in cells:
-        meter = (meters or {}).get(cell.device)
-        period_s = meter.period_s if meter and not unread(profile, cell.workload) else 0.0
-        idle_s = 2 * IDLE_READINGS * period_s
-        launch_s = LAUNCH_OVERHEAD_S + profile.warmup_min_s + idle_s + window_s(metered(profile, period_s), cell.workload)
-        by_device[cell.device] = by_device.get(cell.device, 0.0) + (launch_s if cell.fault is None else 0.0)
-    return max(by_device.values(), default=0.0) * launches
+        if cell.fault is None:
+            device = by_name[cell.device]
+            by_device[cell.device] += cell_s(cell.workload, profile, launches, device, (meters or {}).get(device.meter or ""))
+    return max((sum(by_device[device.name] for device in lane) for lane in lanes.group(devices)), default=0.0)
 
 
 def _backends(suite: Suite, device: Device) -> Iterator[tuple[bool, BackendChoice]]:

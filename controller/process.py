@@ -170,6 +170,11 @@ class Process:
         """The end of standard error so far, at most STDERR_TAIL_BYTES of it."""
         return self._tail.decode("utf-8", "replace")
 
+    def give_up(self) -> None:
+        """Kill the command, from another thread; whoever reads its output hears `link_lost`."""
+        self._fault = Fault("link_lost", "", f"{self._what}: it was given up", RECONNECT)
+        self._abort()
+
     def close(self) -> None:
         """Kill the command if it still runs, and end every thread."""
         if self._status is None:

@@ -91,6 +91,11 @@ class Remote:
             self._conversation.close()
             self._conversation = None
 
+    def give_up(self) -> None:
+        """End what the agent is being asked, from another thread: that raises `link_lost`."""
+        if self._conversation is not None:
+            self._conversation.give_up()
+
     def close(self) -> None:
         """Hang up and close the link."""
         self.hang_up()

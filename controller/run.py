@@ -15,6 +15,7 @@ from agent.schema import Cell, Fault, cell_id
 from controller import context, profiles, runtimes, variants
 from controller import plan as planning
 from controller.errors import FleetmarkError
+from controller.estimate import Estimate
 from controller.fleet import Fleet
 from controller.inventory import Device, Meter
 from controller.lane import now
@@ -22,6 +23,7 @@ from controller.laptop import cache_folder
 from controller.listener import Listener
 from controller.outcome import MEASURED, device_record
 from controller.plan import PlannedCell
+from controller.queueing import Patience
 from controller.session import Job, Session
 from controller.store import Store
 from controller.suite import Suite
@@ -86,16 +88,28 @@ def request(
     return Request(suite, name, devices, planned, count, document, wheelhouse, compile_hosts, meters or {})
 
 
-def execute(request: Request, store: Store, listener: Listener, run_id: str, resume: bool, on_plan: Callable[[int], None]) -> None:
+def execute(
+    request: Request,
+    store: Store,
+    listener: Listener,
+    run_id: str,
+    resume: bool,
+    on_plan: Callable[[int], None],
+    patience: Patience | None = None,
+) -> None:
     """Run the request as a new run, or what is left of the one to resume. `on_plan` hears how many launches there are to do.
+
+    `patience` is how long devices are waited for, and until when launches may run; by default as long as it takes.
 
     KeyboardInterrupt passes through with all that is done in the store. Raises FleetmarkError if somebody else is at the same run.
     """
     with store.exclusive(run_id), context.at(run=run_id):
-        _execute(request, store, listener, run_id, resume, on_plan)
+        _execute(request, store, listener, run_id, resume, on_plan, patience or Patience())
 
 
-def _execute(request: Request, store: Store, listener: Listener, run_id: str, resume: bool, on_plan: Callable[[int], None]) -> None:
+def _execute(
+    request: Request, store: Store, listener: Listener, run_id: str, resume: bool, on_plan: Callable[[int], None], patience: Patience
+) -> None:
     recipes = planning.recipes_of(request.suite)
     asked = [(cell.model, cell.recipe, cell.format) for cell in request.planned if cell.fault is None]
     keep_all, models, hosts, devices = bool(request.document.get("keep_all")), request.suite.models, request.compile_hosts, request.devices
@@ -116,6 +130,7 @@ def _execute(request: Request, store: Store, listener: Listener, run_id: str, re
     done = {cell.id: {launch.round: launch.id for launch in cell.launches if launch.status in MEASURED} for cell in record.cells}
     on_plan(sum(request.launches - len(done.get(job.id, {})) for job in jobs))
     fleet = _fleet(request, store, listener, run_id, prepared, done)
+    fleet.patience, fleet.estimate = patience, _estimate(request, jobs)
     if profiles.of_suite(request.suite).profiled_inferences:
         fleet.unprofiled = {job.id for job in jobs if not _is_profiled(by_id[job.id])}
     fleet.run(request.devices, jobs)
@@ -130,7 +145,18 @@ def _fleet(request: Request, store: Store, listener: Listener, run_id: str, prep
         meter = request.meters.get(device.meter or "")
         return Session(device, owner, profile, cache_folder(), wheelhouse=request.wheelhouse, meter=meter, say=listener.say)
 
-    return Fleet(run_id, store, request.launches, listener, open_session, prepared.references, done, store.open_launches(run_id))
+    pending = store.open_launches(run_id)
+    return Fleet(run_id, store, request.launches, listener, open_session, prepared.references, done, pending, owner=owner)
+
+
+def _estimate(request: Request, jobs: Sequence[Job]) -> Estimate:
+    profile, devices = profiles.of_suite(request.suite), {device.name: device for device in request.devices}
+
+    def launch_s(job: Job) -> float:
+        device = devices[job.cell.device]
+        return planning.launch_s(job.cell.workload, profile, device, request.meters.get(device.meter or ""))
+
+    return Estimate({job.id: launch_s(job) for job in jobs})
 
 
 def _matrix(planned: Sequence[PlannedCell], prepared: Prepared, keep_all: bool) -> Matrix:

@@ -1,28 +1,26 @@
 """One device during a run: connecting, putting there what it needs, and measuring one launch after the other."""
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import tenacity
-
 from agent.description import Probe
 from agent.schema import Artifact, Cell, Event, FaultError, LaunchSpec, SampleFile
 from controller import limits, metering, profiles, provision, redaction, runtimes, targets
+from controller.base_transport import SLOWEST_BYTES_PER_S
 from controller.collect import Collected, collect
-from controller.context import LOG
 from controller.dataset import Dataset
 from controller.inventory import Device, Meter
+from controller.link import Link
 from controller.profiles import MAX_SAMPLES, Profile
 from controller.provision import Choice
 from controller.remote import Remote
+from controller.retries import is_passing
 from controller.timeouts import DEFAULT, Timeouts
-from controller.visit import open_remote
 from reports.comparison import UNSENSED
 
-PASSING = frozenset({"link_lost", "unreachable", "timeout"})
+ENVIRONMENT_S = 3600.0  # for the slowest link to take a runtime, fetched before: how large it is, is not known until then
 T = TypeVar("T")
 OnPhase = Callable[[str, float | None], None]  # a phase's name, and the device's monotonic time if it is the device that tells
 
@@ -50,7 +48,7 @@ class Shipped:
 
 @dataclass(slots=True)
 class Session:
-    """A device under measurement. An exchange that loses the link is tried again on a new one, until it has been gone too long."""
+    """A device under measurement; its `link` is made anew when it is lost, until it has been gone too long."""
 
     device: Device
     owner: str
@@ -63,15 +61,18 @@ class Session:
     shipped: Shipped = field(default_factory=Shipped)
     running: str = ""
     interrupted: bool = False
-    _remote: Remote | None = None
+    link: Link = field(init=False)
     _choices: dict[str, Choice] = field(default_factory=dict[str, Choice])  # by cell id
     _provided: dict[tuple[str, str], Choice | FaultError] = field(default_factory=dict[tuple[str, str], Choice | FaultError])
 
+    def __post_init__(self) -> None:
+        self.link = Link(self.device, self.owner, self.timeouts, self.say)
+
     def open(self) -> Probe:
         """Connect, put the agent there, take the lease; give what the device says it is. Raises FaultError."""
-        self.shipped.agent += self._connected().deploy()
+        self.shipped.agent += self.link.open()
         probe = self.exchange(lambda remote: remote.probe())
-        self.exchange(lambda remote: remote.acquire(self.owner, self.timeouts.lease_s))
+        self.link.hold()
         return probe
 
     def ship(self, jobs: Sequence[Job], probe: Probe) -> dict[str, FaultError]:
@@ -84,7 +85,9 @@ class Session:
             except FaultError as error:
                 faults[job.id] = error
         files = dict(_files(job for job in jobs if job.id not in faults))
+        self.link.keep(sum(file.stat().st_size for file in files.values()) / SLOWEST_BYTES_PER_S)
         self.shipped.artifacts += self.exchange(lambda remote: remote.upload(files))
+        self.link.keep(0.0)
         return faults
 
     def provide(self, backend: str, options: Mapping[str, Any], probe: Probe) -> Choice:
@@ -107,6 +110,7 @@ class Session:
         there = {*probe.environments, *(one.folder for one in self._provided.values() if isinstance(one, Choice))}
         if choice.environment and choice.folder not in there:
             self.say(f"{self.device.name}: installing {choice.environment.runtime} for {backend}")
+            self.link.keep(ENVIRONMENT_S)
             self.shipped.environments += provision.install(self.device, choice.environment, self.cache, self.wheelhouse, self.exchange)
         return choice
 
@@ -135,10 +139,9 @@ class Session:
         except FaultError as error:
             if error.fault.code != "busy":
                 raise
-            self.exchange(
-                lambda remote: remote.acquire(self.owner, self.timeouts.lease_s)
-            )  # a reboot voids leases; somebody else's is told by name
+            self.link.hold()  # a reboot voids leases; who has it since then is waited for
             self.exchange(lambda remote: remote.start(spec))
+        self.link.rest(spec.warmup_min_s + spec.min_duration_s + 2 * spec.idle_s)
         return self.collect(spec.launch, on_phase, profiled=bool(spec.profiled))
 
     def collect(self, launch: str, on_phase: OnPhase, *, profiled: bool = False) -> Collected:
@@ -150,6 +153,8 @@ class Session:
         def follow(remote: Remote) -> None:
             if self.interrupted:
                 remote.cancel(launch)
+            elif self.link.is_ended:
+                raise FaultError("link_lost", f"{self.device.name}: launch {launch} goes on by itself", "fleetmark run --resume")
             for event in remote.follow(launch, len(events), allowance):
                 _check_number(event, len(events))
                 events.append(event)
@@ -179,25 +184,22 @@ class Session:
 
     def interrupt(self) -> None:
         """End the running launch, and any that is followed from now on; from another thread."""
-        self.interrupted = True
-        launch, remote = self.running, self._remote
+        self.interrupted = self.link.is_ended = True
+        launch, remote = self.running, self.link.remote
         if launch and remote is not None and remote.is_talking:
             remote.cancel(launch)
 
     def close(self) -> None:
         """Give the lease back and hang up."""
-        if self._remote is None:
-            return
-        try:
-            self._remote.release(self.owner)
-        except FaultError as error:
-            self.say(f"{self.device.name}: the lease stays until it expires ({error})")
-        self._remote.close()
-        self._remote = None
+        self.link.close()
 
     def abandon(self) -> None:
         """Hang up without a word to the device, which cannot be reached."""
-        self._drop()
+        self.link.abandon()
+
+    def exchange(self, exchange: Callable[[Remote], T]) -> T:
+        """The exchange's result; it must be one that may be made twice."""
+        return self.link.exchange(exchange)
 
     def _spec(self, job: Job, launch: str, evaluate: bool) -> LaunchSpec:
         period_s = self.meter.period_s if self.meter and not profiles.unread(self.profile, job.cell.workload) else 0.0
@@ -229,55 +231,6 @@ class Session:
             idle_s=profiles.IDLE_READINGS * period_s,
         )
 
-    def _connected(self) -> Remote:
-        if self._remote is None:
-            self._remote = open_remote(self.device, self.timeouts)
-        return self._remote
-
-    def _lost(self, state: tenacity.RetryCallState) -> None:
-        error = state.outcome and state.outcome.exception()
-        pause_s = state.next_action.sleep if state.next_action else 0.0
-        code = error.fault.code if isinstance(error, FaultError) else ""
-        told = {"code": code, "attempt": state.attempt_number, "pause_s": round(pause_s, 3)}
-        LOG.warning("%s: %s; it is tried again", self.device.name, error, extra={"fields": {"device": self.device.name, **told}})
-        self._drop()
-
-    def _drop(self) -> None:
-        if self._remote is not None:
-            self._remote.close()
-            self._remote = None
-
-    def exchange(self, exchange: Callable[[Remote], T]) -> T:
-        """The exchange's result; it must be one that may be made twice. A lost link is made anew, with growing pauses."""
-        gone = _Outage(self.timeouts.reconnect_s)
-        for attempt in tenacity.Retrying(
-            retry=tenacity.retry_if_exception(is_passing),
-            stop=lambda state: self.interrupted or gone.is_over(state.outcome),
-            wait=tenacity.wait_exponential_jitter(multiplier=0.2, max=5.0),
-            before_sleep=self._lost,
-            reraise=True,
-        ):
-            with attempt:
-                return exchange(self._connected())
-        raise AssertionError("unreachable: tenacity raises or returns")
-
-
-class _Outage:
-    """How long attempts have failed; one that had the link for longer than `limit_s` before it lost it, as followers do, begins anew."""
-
-    def __init__(self, limit_s: float) -> None:
-        self._limit_s = limit_s
-        self._since = self._failed = time.monotonic()
-
-    def is_over(self, outcome: tenacity.Future | None) -> bool:
-        """Tell after a failed attempt whether it was the last."""
-        now = time.monotonic()
-        error = outcome.exception() if outcome else None
-        if isinstance(error, FaultError) and error.fault.code == "link_lost" and now - self._failed > self._limit_s:
-            self._since = now
-        self._failed = now
-        return now - self._since > self._limit_s
-
 
 def _check_number(event: Event, due: int) -> None:
     """Refuse an event that is not the next one: a line of the spool was garbled, or the device makes events up."""
@@ -285,11 +238,6 @@ def _check_number(event: Event, due: int) -> None:
         raise FaultError("protocol", f"event {due} is missing: event {event.seq} came in its place", "run again", "follow")
     if due >= limits.MAX_EVENTS:
         raise FaultError("protocol", f"more than {limits.MAX_EVENTS} events", "run again", "follow")
-
-
-def is_passing(error: BaseException) -> bool:
-    """Tell whether an error is one of the link, which may be better in a while."""
-    return isinstance(error, FaultError) and error.fault.code in PASSING
 
 
 def _files(jobs: Iterator[Job]) -> Iterator[tuple[str, Path]]:

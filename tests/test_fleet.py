@@ -5,6 +5,8 @@ import fcntl
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +18,26 @@ from hypothesis import strategies as st
 from sshd import free_port
 
 from agent import lease
-from agent.cache import unlink
-from agent.schema import Artifact, Cell, FaultError, Feed, ModelFile, Workload, cell_id
+from agent.cache import is_held, unlink
+from agent.schema import Artifact, Cell, Fault, FaultError, Feed, ModelFile, Workload, cell_id
 from compress.records import Data
+from controller.collect import Collected
 from controller.dataset import Dataset
-from controller.fleet import Fleet, group
+from controller.errors import FleetmarkError
+from controller.estimate import Estimate
+from controller.fleet import Fleet
 from controller.inventory import AgentSettings, Device, Expect, Ssh
+from controller.lane import interleaved
+from controller.lanes import group
+from controller.links import Links
 from controller.listener import label
 from controller.profiles import Profile
+from controller.queueing import Patience
+from controller.remote import Remote
 from controller.session import Job, Session
 from controller.store import Store
 from controller.timeouts import DEFAULT, Timeouts
+from controller.visit import open_remote
 from reports.records import CellRecord
 
 RUN = "run"
@@ -81,16 +92,38 @@ class Bench:
         self.store.add_cells(RUN, [(cell_id(cell), cell, None)], [])
         return Job(cell_id(cell), cell, artifact, self.folder, dataset)
 
-    def measure(self, *jobs: Job, devices: list[Device] | None = None, launches: int = 1) -> dict[str, CellRecord]:
+    def measure(self, *jobs: Job, devices: list[Device] | None = None, launches: int = 1, **settings: Any) -> dict[str, CellRecord]:
         """Run the fleet over these jobs, with what the store has of earlier runs; give the cells by device."""
         reference = {("tiny", "onnx"): np.arange(96, dtype=np.float32).reshape(6, 16) @ np.arange(32, dtype=np.float32).reshape(16, 2)}
         pending = self.store.open_launches(RUN)
-        Fleet(RUN, self.store, launches, self.listener, self.session, reference, pending=pending).run(devices or [self.device], jobs)
+        Fleet(RUN, self.store, launches, self.listener, self.session, reference, pending=pending, **settings).run(
+            devices or [self.device], jobs
+        )
         return {cell.cell.device: cell for cell in self.store.load_run(RUN).cells}
 
     def left(self) -> list[str]:
         """The launches that lie on the device."""
         return self.agent.cache.names("launches")
+
+
+class Counted:
+    """How many links were open at once."""
+
+    def __init__(self) -> None:
+        self.now = self.most = 0
+
+    def open(self, device: Device, timeouts: Timeouts) -> Remote:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        remote = open_remote(device, timeouts)
+        close = remote.close
+
+        def closed() -> None:
+            close()
+            self.now -= 1
+
+        remote.close = closed
+        return remote
 
 
 @pytest.fixture
@@ -186,6 +219,92 @@ def test_a_void_lease_is_taken_anew_and_a_foreign_one_is_not(bench: Bench) -> No
     with pytest.raises(FaultError, match="somebody else") as caught:
         session.measure(job, "two", False, print)
     assert caught.value.fault.code == "busy"
+
+
+def test_a_busy_host_is_left_out_with_its_holder_and_measured_later(bench: Bench) -> None:
+    """A run that does not wait names who has the host; nothing is launched, and once the host is free a second try is valid."""
+    job = bench.job()
+    lease.acquire(bench.agent.cache, "ann@desk run 7", 100.0)
+    cell = bench.measure(job)["laptop"]
+    assert cell.fault is not None
+    assert (cell.fault.code, "ann@desk run 7 has this host, for" in cell.fault.message, cell.launches) == ("busy", True, ())
+    lease.release(bench.agent.cache, "ann@desk run 7")
+    bench.store.cell_faults(RUN, {job.id: None})
+    assert bench.measure(job)["laptop"].status == "valid"
+
+
+def test_no_launch_begins_that_would_not_end_by_the_deadline(bench: Bench) -> None:
+    """Of two cells the one that is expected to take longer than there is time is left out, the other one is measured."""
+    short, long = bench.job(), bench.job(intra_op_num_threads=1)
+    estimate = Estimate({short.id: 0.0, long.id: 7200.0})
+    bench.measure(short, long, estimate=estimate, patience=Patience(until_s=time.monotonic() + 3600.0))
+    faults = {cell.id: cell.fault for cell in bench.store.load_run(RUN).cells}
+    assert faults[short.id] is None
+    assert (faults[long.id].code, estimate.left_s()) == ("deadline", 0.0)
+
+
+def test_a_device_that_keeps_losing_launches_is_set_aside(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the tries of one cell and the first of another the rest is left out, with the last reason; the launches are stored."""
+    jobs = [bench.job(intra_op_num_threads=threads) for threads in (1, 2, 3)]
+    lost = Collected(fault=Fault("rebooted", "follow", "the device rebooted during the launch", ""))
+    monkeypatch.setattr(Session, "measure", lambda *_: lost)
+    bench.measure(*jobs)
+    cells = bench.store.load_run(RUN).cells
+    told = [cell.fault.message for cell in cells if cell.fault]
+    assert sorted(len(cell.launches) for cell in cells) == [0, 1, 3]
+    why = "laptop was set aside after 4 lost launches in a row, the last: the device rebooted during the launch"
+    assert told == [why] * 2
+
+
+def test_a_store_that_fails_stops_every_lane_and_leaves_launches_alone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other lane's launch, of an hour, is not waited for and goes on; the error is raised once, and nothing is left out."""
+    other = Device(name="other", kind="local", agent=AgentSettings(cache_dir=str(bench.folder / "other")))
+    slow, quick = bench.job(), bench.job("other")
+    profile = dataclasses.replace(FAST, min_duration_s=3600.0, deadline_s=7200.0)
+    monkeypatch.setattr("controller.fleet.lanes.group", lambda devices: [[device] for device in devices])
+    measuring = threading.Event()
+
+    class Told(Listener):
+        def phase(self, device: str, phase: str, job: Job | None = None, clock_s: float | None = None) -> None:
+            if job and clock_s is not None and (device, phase) == ("laptop", "prepare"):
+                measuring.set()
+
+    def begin(*found: Any) -> None:
+        if found[1] == quick.id:
+            assert measuring.wait(60.0)
+            raise FleetmarkError("the disk is full")
+        Store.begin_launch(bench.store, *found)
+
+    bench.listener = Told()
+    monkeypatch.setattr(bench.store, "begin_launch", begin)
+    sessions = {"laptop": bench.session(profile=profile), "other": bench.session(other)}
+    fleet = Fleet(RUN, bench.store, 1, bench.listener, lambda device: sessions[device.name], {})
+    with pytest.raises(FleetmarkError, match="the disk is full"):
+        fleet.run([bench.device, other], [slow, quick])
+    (launch,) = bench.left()
+    assert is_held(bench.agent.cache.launch(launch, "alive.lock"))
+    assert [cell.fault for cell in bench.store.load_run(RUN).cells] == [None, None]
+    bench.agent.call("cancel", {"launch": launch})
+    bench.agent.follow(launch)
+
+
+def test_devices_of_a_lane_take_turns(bench: Bench) -> None:
+    """Each device's cells stay in their order, and no device follows itself while another has cells left."""
+    jobs = [bench.job(device, intra_op_num_threads=at) for device, at in (("a", 1), ("a", 2), ("a", 3), ("b", 1), ("b", 2))]
+    found = list(interleaved(jobs))
+    assert [job.cell.device for job in found] == ["a", "b", "a", "b", "a"]
+    assert [job for job in found if job.cell.device == "a"] == jobs[:3]
+
+
+def test_more_devices_than_links_are_measured_at_the_same_time(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one link for three devices each of them gets valid launches, and never more than one link is open."""
+    devices = [Device(name=name, kind="local", agent=AgentSettings(cache_dir=str(bench.folder / name))) for name in "abc"]
+    monkeypatch.setattr("controller.fleet.lanes.group", lambda devices: [[device] for device in devices])
+    links, counted = Links(1), Counted()
+    monkeypatch.setattr("controller.link.open_remote", counted.open)
+    cells = bench.measure(*(bench.job(device.name) for device in devices), devices=devices, links=links)
+    assert {name: cell.status for name, cell in cells.items()} == dict.fromkeys("abc", "valid")
+    assert counted.most == 1
 
 
 def test_a_link_lost_late_in_a_long_launch_is_made_anew(bench: Bench) -> None:

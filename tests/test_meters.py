@@ -574,11 +574,11 @@ def test_a_meter_is_lost_when_too_many_readings_fail() -> None:
 def test_a_plan_knows_how_long_a_meter_takes() -> None:
     """A window of twenty periods and ten of idle before and after, but not in profile quick."""
     meter = Meter.model_validate({"driver": "shelly", "url": "http://h"})
-    cell = plan.PlannedCell("d", "m", "fp32", "onnx", "onnxruntime", {}, Workload("single_stream", {}), None)
+    device, workload = Device(name="d", kind="local"), Workload("single_stream", {})
     standard, quick = profiles.get("standard"), profiles.get("quick")
-    extra_s = plan.estimated_s([cell], standard, 1, {"d": meter}) - plan.estimated_s([cell], standard, 1)
+    extra_s = plan.launch_s(workload, standard, device, meter) - plan.launch_s(workload, standard, device)
     assert extra_s == pytest.approx(20 - 3 + 2 * 10)
-    assert plan.estimated_s([cell], quick, 1, {"d": meter}) == plan.estimated_s([cell], quick, 1)
+    assert plan.launch_s(workload, quick, device, meter) == plan.launch_s(workload, quick, device)
 
 
 # Doctor

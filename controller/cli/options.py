@@ -36,6 +36,16 @@ INVENTORY = Path("inventory.yaml")
 RESULTS = Path("results")
 
 
+def duration(text: str) -> float:
+    """Give the seconds of 90s, 15m, 2h or 1h30m, for an option."""
+    from controller import durations
+
+    try:
+        return durations.parse(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
 def open_store(results: Path, url: str | None, *, create: bool = False) -> "Opened":
     """Give the results, made where there are none if `create`; a database that is brought up to date is told. Raises FleetmarkError."""
     from controller.cli.output import stderr_text

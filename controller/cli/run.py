@@ -11,6 +11,7 @@ from controller.cli import options
 from controller.cli.output import pairs, stderr_text, stdout_json, stdout_table, write
 
 if TYPE_CHECKING:
+    from controller.queueing import Patience
     from controller.run import Request
     from controller.store import RunRow, Store
     from controller.suite import Suite
@@ -35,6 +36,19 @@ Twice = Annotated[
 KeepAll = Annotated[
     bool, typer.Option("--keep-all", help="Measure variants too that did not shrink or lost more than their recipe allows.")
 ]
+NoWait = Annotated[
+    bool,
+    typer.Option("--no-wait", help="Leave out devices that somebody else has, or that are out of reach, in place of waiting for them."),
+]
+Deadline = Annotated[
+    float | None,
+    typer.Option(
+        "--deadline",
+        metavar="TIME",
+        parser=options.duration,
+        help="Begin no launch that would not end by then: 90s, 15m, 2h or 1h30m from now. --resume goes on with what is left.",
+    ),
+]
 OF_A_MODEL = {"recipes": "--recipe", "backends": "--backend", "data": "--data", "tflite": "--tflite", "task": "--task"}
 Wheelhouse = Annotated[Path | None, typer.Option("--wheelhouse", help="A folder of wheels, for a laptop that is offline.", exists=True)]
 
@@ -58,8 +72,7 @@ def plan(
 
     request = _request(_ask(suite, select, inventory, profile, launches), None)
     cells = request.planned
-    meters = {device.name: request.meters[device.meter] for device in request.devices if device.meter}
-    seconds = planning.estimated_s(cells, profiles.get(request.suite.profile), request.launches, meters)
+    seconds = planning.estimated_s(cells, profiles.of_suite(request.suite), request.launches, request.devices, request.meters)
     rows = [
         {
             "device": cell.device,
@@ -96,6 +109,8 @@ def run(
     keep_all: KeepAll = False,
     resume: Resume = None,
     wheelhouse: Wheelhouse = None,
+    no_wait: NoWait = False,
+    deadline: Deadline = None,
     trace: Trace = None,
 ) -> int:
     """Measure a suite or one model; write the report.
@@ -103,20 +118,22 @@ def run(
     On the selected devices, which get what they lack. Ctrl-C keeps what is done; --resume goes on from there.
     """
     from controller.errors import FleetmarkError
+    from controller.queueing import Patience, in_seconds
 
+    patience = Patience(not no_wait, in_seconds(deadline))
     if target is None and resume is None:
         raise FleetmarkError("give a SUITE or MODEL to run, or --resume RUN", next="fleetmark run --help")
     if resume is not None:
         store = options.open_store(results, url)
         row = store.find_run(resume)
         _check_resumed(row, target)
-        return _run(_request(row.document["request"], wheelhouse), store, results, row.id, trace)
+        return _run(_request(row.document["request"], wheelhouse), store, results, row.id, patience, trace)
     assert target is not None  # noqa: S101 - for the type checker
     asked = _ask(target, select, inventory, profile, launches)
     asked["keep_all"] = keep_all
     asked |= {"recipes": recipe, "backends": backend, "data": _absolute(data), "tflite": _absolute(tflite), "task": task, "aa": twice}
     request = _request(asked, wheelhouse)
-    return _run(request, options.open_store(results, url, create=True), results, None, trace)
+    return _run(request, options.open_store(results, url, create=True), results, None, patience, trace)
 
 
 def _check_resumed(row: "RunRow", target: Path | None) -> None:
@@ -186,7 +203,7 @@ def _single(target: Path, asked: dict[str, Any]) -> "Suite":
     return single.suite(str(target), given, asked.get("recipes") or ["fp32"], chosen)
 
 
-def _run(request: "Request", store: "Store", results: Path, resume: str | None, trace: Path | None) -> int:
+def _run(request: "Request", store: "Store", results: Path, resume: str | None, patience: "Patience", trace: Path | None) -> int:
     from controller import history
     from controller import run as running
     from controller.cli.listeners import listening
@@ -194,7 +211,7 @@ def _run(request: "Request", store: "Store", results: Path, resume: str | None, 
     run_id = resume or running.new_id()
     try:
         with listening(run_id, trace) as listeners:
-            running.execute(request, store, listeners, run_id, resume is not None, listeners.planned)
+            running.execute(request, store, listeners, run_id, resume is not None, listeners.planned, patience)
     except KeyboardInterrupt:
         if any(row.id == run_id for row in store.list_runs()):
             where = f" --results {shlex.quote(str(results))}" if results != options.RESULTS else ""
