@@ -113,8 +113,8 @@ def _read_lines(path: str, offset: int) -> Tuple[List[bytes], int]:
             text = file.read()
     except OSError:
         return [], offset
-    whole = text[: text.rfind(b"\n") + 1]
-    return whole.splitlines(True), offset + len(whole)
+    lines = text.split(b"\n")  # a carriage return, which garbage may have, ends no line
+    return [line + b"\n" for line in lines[:-1]], offset + len(text) - len(lines[-1])
 
 
 def _kind_and_number(line: bytes) -> Tuple[str, int]:

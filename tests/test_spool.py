@@ -158,7 +158,17 @@ def test_the_end_is_told_once_the_supervisor_is_gone(launch: Launch) -> None:
 
 @pytest.mark.parametrize(
     "garbage",
-    [b"\xff\0\0", b"{", b"[]", b"7", b'{"type": "end"}', b'{"type": [], "seq": {}}', b'{"type": "log", "seq": "1"}', b"[" * 100_000],
+    [
+        b"\xff\0\0",
+        b"{",
+        b"[]",
+        b"7",
+        b'{"type": "end"}',
+        b'{"type": [], "seq": {}}',
+        b'{"type": "log", "seq": "1"}',
+        b'{"type": "log", "seq": 1}\r{',
+        b"[" * 100_000,
+    ],
 )
 def test_a_line_that_is_no_event_is_left_out(launch: Launch, garbage: bytes) -> None:
     """What a disk made of a line neither ends a follower nor is told: the number that is missing shows it."""

@@ -5,6 +5,16 @@ and `one(data)`, which reads an input and asserts what must hold of what was rea
 `mutate` that keeps their form. Any other error, more than 2 s or more than 500 MB is a finding: `make fuzz`, `make fuzz-long`.
 """
 
+import atexit
+import shutil
+import tempfile
 from pathlib import Path
 
 TARGETS = tuple(sorted(path.stem for path in Path(__file__).with_name("targets").glob("[a-z]*.py")))
+
+
+def folder() -> Path:
+    """A new folder for a target's files, which goes when the process ends."""
+    made = Path(tempfile.mkdtemp(prefix="fleetmark-fuzz-"))
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return made

@@ -2,9 +2,11 @@
 
 import hashlib
 import importlib
+import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -54,8 +56,9 @@ def fuzz(target: str, seconds: int, kept: Path = KEPT) -> Outcome:
     limits = [f"-timeout={HANGS_S}", f"-rss_limit_mb={HARD_LIMIT_MB}", f"-max_len={MAX_INPUT_BYTES}"]
     flags = [f"-max_total_time={seconds}", *limits, "-print_final_stats=1", f"-artifact_prefix={findings}/", f"-dict={words}"]
     command = [*WORKER, target, *flags, str(corpus)]
-    with log.open("wb") as told:
-        done = subprocess.run(command, stdout=told, stderr=told, timeout=seconds + STARTS_WITHIN_S, check=False)
+    with log.open("wb") as told, tempfile.TemporaryDirectory(prefix="fleetmark-fuzz-") as scratch:  # libFuzzer ends without a clean-up
+        environ = {**os.environ, "TMPDIR": scratch}
+        done = subprocess.run(command, stdout=told, stderr=told, env=environ, timeout=seconds + STARTS_WITHIN_S, check=False)
     return _outcome(target, findings, log, done.returncode == 0)
 
 

@@ -1,6 +1,5 @@
 """Files of other benchmark programs: the program's number, then its file."""
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from test_import import COMPILED, LOG, MORE, OPERATORS, REPORT, SYNC, trace
 
 from controller import foreign
 from controller.errors import FleetmarkError
+from fuzz import folder
 from fuzz.mutation import json_lines
 
 DECLARED = (FleetmarkError,)
@@ -39,7 +39,7 @@ WORDS = (
     ),
 )
 TOOLS = tuple(foreign.TOOLS)
-FILE = Path(tempfile.mkdtemp(prefix="fleetmark-fuzz-"), "told")
+FILE = Path(folder(), "told")
 PRINTED = """[Step 8/11] Compile model took 220.74 ms
 Read model took 45.29 ms
 [Step 10/11] Measuring performance (Start inference asynchronously, 4 inference requests, limits: 1000 ms duration)

@@ -1,15 +1,15 @@
 """Host keys and hosts: a host, a pin, a target as a person types it, a line each; then known_hosts, an empty line, ssh's configuration."""
 
 import os
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
+from unittest import mock
 
 from test_transport import ED25519, OTHER, hashed
 from yaml_samples import KEY
 
 from controller import hostkeys, sshconfig
 from controller.hostkeys import HostKey
+from fuzz import folder
 
 DECLARED = (ValueError,)
 WORDS = (
@@ -28,8 +28,7 @@ WORDS = (
     '"',
     "*a" * 30,
 )
-FOLDER = Path(tempfile.mkdtemp(prefix="fleetmark-fuzz-"))
-os.environ["HOME"] = str(FOLDER)  # what ~/.ssh is: no Include leads to anybody's
+FOLDER = folder()
 KNOWN = FOLDER / "known_hosts"
 CONFIG = FOLDER / ".ssh" / "config"
 CONFIG.parent.mkdir()
@@ -43,6 +42,7 @@ def seeds() -> Iterator[bytes]:
         yield f"{host}\n{pin}\n{target}\n{keys}\n{config}".encode()
 
 
+@mock.patch.dict(os.environ, HOME=str(FOLDER))  # what ~/.ssh is: no Include leads to anybody's
 def one(data: bytes) -> None:
     """known_hosts and configurations never fail, a pin and a target say that they are none; no key is believed that no entry has."""
     host, pin, target, rest = ([*data.decode("utf-8", "replace").split("\n", 3), "", "", ""])[:4]

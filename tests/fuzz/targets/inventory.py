@@ -1,7 +1,6 @@
 """inventory.yaml, read and edited."""
 
 import re
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from yaml_samples import INVENTORY
 
 from controller import inventory, registry, scaffold
 from controller.errors import FleetmarkError
+from fuzz import folder
 
 DECLARED = (FleetmarkError,)
 WORDS = (
@@ -44,7 +44,7 @@ WORDS = (
         "\u2028",
     ),
 )
-FILE = Path(tempfile.mkdtemp(prefix="fleetmark-fuzz-"), "inventory.yaml")
+FILE = Path(folder(), "inventory.yaml")
 
 
 def seeds() -> Iterator[bytes]:

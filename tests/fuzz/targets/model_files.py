@@ -5,7 +5,6 @@ its records, which are packed here, for its checksum would keep every mutation o
 """
 
 import json
-import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,10 +15,11 @@ from agents import tiny_model
 from agent.schema import FaultError
 from backends import onnx_file, onnxruntime_profile, tflite_file
 from compress import codebook, coding, onnx_model, tflite_model
+from fuzz import folder
 
 DECLARED = (FaultError,)
 WORDS = ("TFL3", "edgetpu-custom-op", "ai.onnx", "_kernel_time", "model_run", "Node", "Session", "dur", "op_name", "provider")
-FILE = Path(tempfile.mkdtemp(prefix="fleetmark-fuzz-"), "file")
+FILE = Path(folder(), "file")
 BETWEEN = b"\x1e\x1f"
 EVENTS = (
     {"cat": "Node", "name": "conv_kernel_time", "dur": 12, "args": {"op_name": "Conv", "provider": "CPUExecutionProvider"}},

@@ -1,15 +1,15 @@
 """Readings of power: a CSV log that grows, and what a program prints. The first byte says which, then a column's name."""
 
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
+from unittest import mock
 
-from agent.sensors import MAX_POWER_W, SensorError, command, csv_log
+from agent.sensors import MAX_POWER_W, PowerSensor, SensorError, command, csv_log
 from agent.system import System
+from fuzz import folder
 
 DECLARED = (SensorError,)
 WORDS = ("power", "mW", "W", "watt", '"', ",", ";", "1e999", "nan", "inf", "-1", "\ufeff", "²", "\0", "1_0")
-FOLDER = Path(tempfile.mkdtemp(prefix="fleetmark-fuzz-"))
+FOLDER = folder()
 LOG = FOLDER / "log.csv"
 
 
@@ -24,15 +24,8 @@ def seeds() -> Iterator[bytes]:
 def one(data: bytes) -> None:
     """A reading is a power; what is none is said in one line."""
     head, _, rest = data.partition(b"\n")
-    sensor = _log(head[1:], rest) if head[:1] == b"l" else _command(rest)
-    found = sensor.probe()
-    assert found.problem.isprintable()
-    readings = [] if found.problem else sensor.read()
-    if isinstance(sensor, csv_log.CsvLog) and not found.problem:
-        with LOG.open("ab") as file:
-            file.write(b"\n" + rest[-40:] + b"\n")
-        readings += sensor.read()
-    assert all(0 <= reading.value < MAX_POWER_W and reading.rail in found.rails for reading in readings)
+    with mock.patch.object(command, "run", return_value=(rest, 0)):  # a program that is only said to have run
+        _read(_log(head[1:], rest) if head[:1] == b"l" else command.Command(System("/"), {"command": ["meter"], "boundary": "board"}), rest)
 
 
 def _log(column: bytes, content: bytes) -> csv_log.CsvLog:
@@ -41,7 +34,12 @@ def _log(column: bytes, content: bytes) -> csv_log.CsvLog:
     return csv_log.CsvLog(System("/"), options)
 
 
-def _command(printed: bytes) -> command.Command:
-    """The sensor with a program that is only said to have run."""
-    command.run = lambda *_, **__: (printed, 0)  # type: ignore[assignment]
-    return command.Command(System("/"), {"command": ["meter"], "boundary": "board"})
+def _read(sensor: PowerSensor, content: bytes) -> None:
+    found = sensor.probe()
+    assert found.problem.isprintable()
+    readings = [] if found.problem else sensor.read()
+    if isinstance(sensor, csv_log.CsvLog) and not found.problem:
+        with LOG.open("ab") as file:
+            file.write(b"\n" + content[-40:] + b"\n")
+        readings += sensor.read()
+    assert all(0 <= reading.value < MAX_POWER_W and reading.rail in found.rails for reading in readings)

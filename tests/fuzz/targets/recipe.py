@@ -1,11 +1,10 @@
 """A recipe file, and a file of gates: the first byte says which."""
 
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 from controller import gate_file, recipe_file
 from controller.errors import FleetmarkError
+from fuzz import folder
 
 DECLARED = (FleetmarkError,)
 WORDS = (
@@ -32,7 +31,7 @@ WORDS = (
         "[]",
     ),
 )
-FOLDER = Path(tempfile.mkdtemp(prefix="fleetmark-fuzz-"))
+FOLDER = folder()
 
 
 def seeds() -> Iterator[bytes]:

@@ -1,16 +1,16 @@
 """The agent's own reading of a spool: a start number, supervisor.json and events.jsonl, a line each for the first two."""
 
 import json
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from agent import spool
 from agent.cache import Cache, boot_id
+from fuzz import folder
 
 DECLARED: tuple[type[Exception], ...] = ()
 WORDS = ("seq", "type", "data", "end", "lost", "log", "boot_id", "\n")
-CACHE = Cache(tempfile.mkdtemp(prefix="fleetmark-fuzz-"))
+CACHE = Cache(str(folder()))
 CACHE.create()
 FOLDER = Path(CACHE.launch("launch"))
 FOLDER.mkdir()

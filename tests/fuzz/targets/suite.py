@@ -1,6 +1,5 @@
 """suite.yaml."""
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +7,7 @@ from yaml_samples import SUITE
 
 from controller import scaffold, suite
 from controller.errors import ConfigError
+from fuzz import folder
 
 DECLARED = (ConfigError,)
 WORDS = (
@@ -15,7 +15,7 @@ WORDS = (
     *("gates: {all: {latency_p90_ms: 20}}", "{min: 0.9}", "inputs: {x: {shape: [1]}}", "mean: [0.5]", "std: 0", "task: none", "~user/x"),
     *("{name: server, p99_ms: 20}", "options: {threads: 4}", "!pis", "kind=coral-usb", "launches: 1", ".inf", "1e400", "&a", "*a", "- "),
 )
-FILE = Path(tempfile.mkdtemp(prefix="fleetmark-fuzz-"), "suite.yaml")
+FILE = Path(folder(), "suite.yaml")
 
 
 def seeds() -> Iterator[bytes]:
