@@ -61,7 +61,7 @@ class Fleet:
 
         An error that is no device's, such as the store's, stops all lanes and is raised; running launches go on, to be collected later.
         """
-        found = [self._lane(lane, jobs) for lane in lanes.group(devices)]
+        found = self.lanes(devices, jobs)
         self.is_crowded = len(devices) > self.links.limit
         if not found:
             return
@@ -85,6 +85,10 @@ class Fleet:
                 wait(futures)
         for future in futures:
             future.result()
+
+    def lanes(self, devices: Sequence[Device], jobs: Sequence[Job]) -> list[Lane]:
+        """Give the lanes that work at the same time."""
+        return [self._lane(lane, jobs) for lane in lanes.group(devices)]
 
     def _lane(self, devices: Sequence[Device], jobs: Sequence[Job]) -> Lane:
         """In an order that every controller has: two that share several hosts do not each hold what the other waits for."""

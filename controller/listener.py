@@ -1,5 +1,6 @@
 """Who is told how a run goes."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from controller.context import LOG
@@ -24,8 +25,8 @@ class Listener(Protocol):
 class Planned(Listener, Protocol):
     """Hears of the plan, too."""
 
-    def planned(self, launches: int) -> None:
-        """Tell how many launches there are to do."""
+    def planned(self, launches: int, left_s: Callable[[], float]) -> None:
+        """Tell how many launches there are to do; `left_s` gives about how many seconds that takes from when it is asked."""
 
 
 class Listeners:
@@ -34,10 +35,10 @@ class Listeners:
     def __init__(self, *each: Planned) -> None:
         self._each = each
 
-    def planned(self, launches: int) -> None:
+    def planned(self, launches: int, left_s: Callable[[], float]) -> None:
         """Tell how many launches there are to do."""
         for one in self._each:
-            one.planned(launches)
+            one.planned(launches, left_s)
 
     def say(self, text: str) -> None:
         """Tell a line of news."""
@@ -58,9 +59,9 @@ class Listeners:
 class Logged:
     """Writes what is told to the log."""
 
-    def planned(self, launches: int) -> None:
+    def planned(self, launches: int, left_s: Callable[[], float]) -> None:
         """Log how many launches there are to do."""
-        NEWS.info("%d launches to do", launches, extra={"fields": {"launches": launches}})
+        NEWS.info("%d launches to do", launches, extra={"fields": {"launches": launches, "estimated_s": round(left_s(), 1)}})
 
     def say(self, text: str) -> None:
         """Log a line of news."""

@@ -94,10 +94,11 @@ def execute(
     listener: Listener,
     run_id: str,
     resume: bool,
-    on_plan: Callable[[int], None],
+    on_plan: Callable[[int, Callable[[], float]], None],
     patience: Patience | None = None,
 ) -> None:
-    """Run the request as a new run, or what is left of the one to resume. `on_plan` hears how many launches there are to do.
+    """Run the request as a new run, or what is left of the one to resume. `on_plan` hears how many launches there are to do, and who
+    tells about how many seconds are left.
 
     `patience` is how long devices are waited for, and until when launches may run; by default as long as it takes.
 
@@ -108,7 +109,13 @@ def execute(
 
 
 def _execute(
-    request: Request, store: Store, listener: Listener, run_id: str, resume: bool, on_plan: Callable[[int], None], patience: Patience
+    request: Request,
+    store: Store,
+    listener: Listener,
+    run_id: str,
+    resume: bool,
+    on_plan: Callable[[int, Callable[[], float]], None],
+    patience: Patience,
 ) -> None:
     recipes = planning.recipes_of(request.suite)
     asked = [(cell.model, cell.recipe, cell.format) for cell in request.planned if cell.fault is None]
@@ -128,11 +135,13 @@ def _execute(
     jobs = [job for job in matrix.jobs if not _is_final(by_id[job.id])]
     store.cell_faults(run_id, {job.id: None for job in jobs})
     done = {cell.id: {launch.round: launch.id for launch in cell.launches if launch.status in MEASURED} for cell in record.cells}
-    on_plan(sum(request.launches - len(done.get(job.id, {})) for job in jobs))
     fleet = _fleet(request, store, listener, run_id, prepared, done)
     fleet.patience, fleet.estimate = patience, _estimate(request, jobs)
     if profiles.of_suite(request.suite).profiled_inferences:
         fleet.unprofiled = {job.id for job in jobs if not _is_profiled(by_id[job.id])}
+    for lane in fleet.lanes(request.devices, jobs):
+        lane.tell_left()
+    on_plan(sum(request.launches - len(done.get(job.id, {})) for job in jobs), fleet.estimate.left_s)
     fleet.run(request.devices, jobs)
     store.finish_run(run_id, now())
 

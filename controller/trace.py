@@ -35,8 +35,9 @@ class Trace:
         self._events: list[dict[str, Any]] = []
         self.phase(CONTROLLER, "prepare")
 
-    def planned(self, launches: int) -> None:
+    def planned(self, launches: int, left_s: Callable[[], float]) -> None:
         """Remember that there is nothing left to prepare."""
+        del left_s
         self.phase(CONTROLLER, f"measure {launches} launches")
 
     def say(self, text: str) -> None:

@@ -274,7 +274,7 @@ def test_devices_that_cannot_be_used_fail_alone(lab: Lab, sshd: Sshd, tmp_path: 
     with small_disk(tmp_path / "small") as disk:
         lab.board("full", sshd, cache=disk / "agent")
         suite = lab.write(models={"lenet": model()}, recipes=["fp32"], backends=["onnxruntime"])
-        lab.run("run", suite, "--launches", 1, code=4)
+        lab.run("run", suite, "--launches", 1, "--no-wait", code=4)
     reasons = {row["device"]: (row["status"], row["reason"]) for row in lab.rows() if row["metric"] == "latency_p90_s"}
     assert reasons["laptop"][0] in MEASURED
     assert reasons["closed"] == ("unreachable", "unreachable")

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +118,7 @@ class _Both:
     def __init__(self, listener: Any) -> None:
         self.say, self.phase, self.landed = listener.say, listener.phase, listener.landed
 
-    def planned(self, launches: int) -> None:
+    def planned(self, launches: int, left_s: Callable[[], float]) -> None:
         pass
 
 
@@ -222,7 +222,7 @@ def test_it_is_written_however_the_run_ends(tmp_path: Path, capfd: pytest.Captur
 
 def _interrupted(path: Path) -> None:
     with listening("r", path) as listeners:
-        listeners.planned(3)
+        listeners.planned(3, lambda: 60.0)
         listeners.phase("pi", "connect")
         raise KeyboardInterrupt
 

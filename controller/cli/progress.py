@@ -3,15 +3,17 @@
 import sys
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
+from controller import durations
 from controller.errors import printable
 from controller.listener import label
 from controller.session import Job
@@ -29,12 +31,13 @@ class Bars:
     """One bar for the run, one line per device for what it is doing."""
 
     def __init__(self, console: Console) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"))
         self._console = console
         self._bar = Progress(*columns, console=console)
         self._lines = Progress(TextColumn("{task.description}"), console=console)
         self._live = Live(Group(self._bar, self._lines), console=console, transient=True, refresh_per_second=4)
-        self._total = self._bar.add_task("preparing", total=None)
+        self._total = self._bar.add_task("preparing", total=None, left="")
+        self._left_s: Callable[[], float] = _none
         self._devices: dict[str, TaskID] = {}
 
     def __enter__(self) -> Self:
@@ -44,9 +47,10 @@ class Bars:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
         self._live.stop()
 
-    def planned(self, launches: int) -> None:
-        """Tell how many launches there are to do."""
-        self._bar.update(self._total, description="launches", total=launches)
+    def planned(self, launches: int, left_s: Callable[[], float]) -> None:
+        """Tell how many launches there are to do, and about how long that takes."""
+        self._left_s = left_s
+        self._bar.update(self._total, description="launches", total=launches, left=_left(left_s))
 
     def say(self, text: str) -> None:
         """Print a line above the bars."""
@@ -62,7 +66,7 @@ class Bars:
 
     def landed(self, job: Job, status: str) -> None:
         """Count a launch."""
-        self._bar.advance(self._total)
+        self._bar.update(self._total, advance=1, left=_left(self._left_s))
         if status != "valid":
             self.say(f"{job.cell.device}: {label(job)}: {status}")
 
@@ -74,6 +78,7 @@ class Lines:
         self._lock = threading.Lock()
         self._begin = self._last = time.monotonic()
         self._total = self._count = 0
+        self._left_s: Callable[[], float] = _none
         self._ended = threading.Event()
         self._heart = threading.Thread(target=self._beat, daemon=True)
 
@@ -85,10 +90,10 @@ class Lines:
         self._ended.set()
         self._heart.join()
 
-    def planned(self, launches: int) -> None:
-        """Tell how many launches there are to do."""
-        self._total = launches
-        self.say(f"{launches} launches to do")
+    def planned(self, launches: int, left_s: Callable[[], float]) -> None:
+        """Tell how many launches there are to do, and about how long that takes."""
+        self._total, self._left_s = launches, left_s
+        self.say(f"{launches} launches to do{_left(left_s, ', ')}")
 
     def say(self, text: str) -> None:
         """Print a line."""
@@ -106,9 +111,19 @@ class Lines:
     def landed(self, job: Job, status: str) -> None:
         """Print that a launch landed."""
         self._count += 1
-        self.say(f"{self._count}/{self._total} {job.cell.device}: {label(job)}: {status}")
+        self.say(f"{self._count}/{self._total} {job.cell.device}: {label(job)}: {status}{_left(self._left_s, ', ')}")
 
     def _beat(self) -> None:
         while not self._ended.wait(1.0):
             if time.monotonic() - self._last > HEARTBEAT_S:
-                self.say(f"still running: {self._count}/{self._total} launches")
+                self.say(f"still running: {self._count}/{self._total} launches{_left(self._left_s, ', ')}")
+
+
+def _none() -> float:
+    return 0.0
+
+
+def _left(left_s: Callable[[], float], before: str = "") -> str:
+    """About how long the rest takes, nothing where nothing is left."""
+    seconds = left_s()
+    return f"{before}about {durations.shown(seconds)} left" if seconds >= 1.0 else ""
