@@ -8,9 +8,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import fuzz
 import pytest
-from fuzz import campaign, worker
+
+pytest.importorskip("atheris", reason="atheris has wheels for Linux and Python 3.11 to 3.13 only")
+import fuzz  # noqa: E402 - its modules need atheris
+from fuzz import campaign, worker  # noqa: E402
 
 PLANTED = '''
 """A target with faults."""
