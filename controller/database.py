@@ -4,8 +4,9 @@ import re
 import sqlite3
 import weakref
 from collections.abc import Callable, Generator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
+from threading import Lock
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -79,6 +80,7 @@ class Database:
             raise FleetmarkError(f"psycopg cannot be imported: {error}", next="pip install 'fleetmark[postgres]'") from error
         self._reading = self._engine.execution_options(isolation_level="REPEATABLE READ") if self.path is None else self._engine
         self._writing = self._engine.execution_options(lock_s=min(patience_s, SQLITE_LOCK_S if self.path else TEAM_LOCK_S))
+        self._turn = Lock() if self.path else nullcontext()  # SQLite's own waiting is no queue: of 64 lanes, some never got in
         event.listen(self._engine, "begin", _begin)
         self.close = weakref.finalize(self, self._engine.dispose)
 
@@ -122,7 +124,7 @@ class Database:
     def _change(self, change: Callable[[sa.Connection], T]) -> T:
         is_committing = False
         try:
-            with self._writing.begin() as connection:
+            with self._turn, self._writing.begin() as connection:
                 result = change(connection)
                 is_committing = True
         except exc.DBAPIError as error:
