@@ -24,7 +24,7 @@ def by_host(devices: Sequence[Device]) -> list[list[Device]]:
     return list(lanes.values())
 
 
-def each(devices: Sequence[Device], ask: Callable[[Device], T]) -> list[T]:
+def each(devices: Sequence[Device], ask: Callable[[Device], T], at_once: int = AT_ONCE) -> list[T]:
     """Give what `ask` gives for each device, in their order. Interrupted, it waits for those that are being asked and asks no more."""
     lanes = by_host(devices)
     stopping = threading.Event()
@@ -32,7 +32,7 @@ def each(devices: Sequence[Device], ask: Callable[[Device], T]) -> list[T]:
     def work(lane: Sequence[Device]) -> dict[str, T]:
         return {device.name: ask(device) for device in lane if not stopping.is_set()}
 
-    with ThreadPoolExecutor(min(AT_ONCE, len(lanes))) as pool:
+    with ThreadPoolExecutor(min(at_once, len(lanes))) as pool:
         try:
             found = {name: answer for lane in pool.map(work, lanes) for name, answer in lane.items()}
         finally:

@@ -24,7 +24,7 @@ def test_devices_are_added_and_every_other_line_stays(fleetmark: Command, shared
     written = ["".join(f"  {line}\n" for line in done.out.splitlines()) for done in (first, second)]
     head, tail = before.split("\n# the end")
     assert path.read_text() == f"{head}\n{written[0]}\n{written[1]}\n# the end{tail}"
-    listed = json.loads(fleetmark("device", "list", "pis", "--json").out)["devices"]
+    listed = json.loads(fleetmark("device", "list", "pis", "--offline", "--json").out)["devices"]
     assert [one["name"] for one in listed] == ["pi4-a", "pi4-b"]
     assert listed[0]["ssh"]["host_key"] == shared_sshd.host_key
     assert (listed[0]["tags"], listed[1]["kind"], listed[1]["backends"]) == ({"room": "lab2"}, "raspberry-pi", ["tflite"])

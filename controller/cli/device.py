@@ -10,7 +10,9 @@ from controller.cli import add, options, probe, setup, trust
 from controller.cli.output import pairs, stderr_text, stdout_json, stdout_table
 
 if TYPE_CHECKING:
+    from agent.schema import Fault
     from controller.inventory import Device, Inventory
+    from controller.remote import LeaseState
 
 app = typer.Typer(help="The lab's devices, as inventory.yaml names them.", no_args_is_help=True)
 app.command("add")(add.add)
@@ -26,9 +28,14 @@ def list_devices(
     selectors: options.Selectors = None,
     select: options.Select = None,
     inventory: options.Inventory = options.INVENTORY,
+    offline: Annotated[bool, typer.Option("--offline", help="Ask no device: leave out who has it.")] = False,
     json: options.Json = False,
 ) -> None:
-    """List the devices of the inventory, disabled ones too."""
+    """List the devices of the inventory, disabled ones too, with who has each of the others now.
+
+    Each is asked for a few seconds, all at once. While somebody measures there, the question is a moment's work for their device.
+    """
+    from controller import holders
     from controller import inventory as inventories
     from controller import selectors as selecting
 
@@ -37,8 +44,9 @@ def list_devices(
     enabled = {name: one.model_copy(update={"enabled": True}) for name, one in loaded.devices.items()}
     names = [one.name for one in selecting.select(replace(loaded, devices=enabled), wanted)] if wanted else list(loaded.devices)
     devices = [loaded.devices[name] for name in names]
+    found = {} if offline else holders.ask([one for one in devices if one.enabled])
     if json:
-        stdout_json("devices", [_document(one) for one in devices])
+        stdout_json("devices", [_document(one) | _holder(found.get(one.name)) for one in devices])
         return
     rows = [
         [
@@ -49,10 +57,11 @@ def list_devices(
             ", ".join(one.groups),
             pairs(one.tags),
             "yes" if one.enabled else "no",
+            *([] if offline else [holders.shown(found.get(one.name))]),
         ]
         for one in devices
     ]
-    stdout_table(["device", "kind", "address", "backends", "groups", "tags", "enabled"], rows)
+    stdout_table(["device", "kind", "address", "backends", "groups", "tags", "enabled", *([] if offline else ["held by"])], rows)
 
 
 @app.command("show")
@@ -103,6 +112,13 @@ def remove(
 
 app.command("import")(add.import_devices)
 app.command("setup")(setup.setup)
+
+
+def _holder(found: "LeaseState | Fault | None") -> dict[str, Any]:
+    """What the list's document has of who holds a device; nothing for one that was not asked."""
+    from agent.schema import Fault, dump
+
+    return {} if found is None else {"fault": dump(found)} if isinstance(found, Fault) else {"lease": dump(found)}
 
 
 def _document(one: "Device") -> dict[str, Any]:
