@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from faults import campaign, checks
+from faults import checks, suite
 from faults.checks import CellState, Evidence, Row
 from faults.kinds import KINDS
 
@@ -102,7 +102,7 @@ def test_there_are_25_kinds_of_fault_with_reasons_that_there_are() -> None:
 
 def test_two_models_cannot_be_taken_for_each_other() -> None:
     """Their outputs for the same images are far apart, compared with what the check lets pass."""
-    left, right = map(campaign.true_output, campaign.MODELS)
+    left, right = map(suite.true_output, suite.MODELS)
     cell = CellState("a", "d0", "valid", output=left)
     mixed = dataclasses.replace(_row("a", 0), output=right)
     found = checks.problems(_evidence(cells=[cell, *_evidence().cells[1:]], rows=[mixed, *_evidence().rows[1:]]))

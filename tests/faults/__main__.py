@@ -19,9 +19,10 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=5, help="how many (default: %(default)s)")
     parser.add_argument("--kind", action="append", choices=sorted(KINDS), help="only this fault, or of several one after the other")
     parser.add_argument("--cache", type=Path, help="where prepared models are kept for the next time (default: nowhere)")
+    parser.add_argument("--results", action="store_true", help="write the counts into benchmarks/RESULTS.md")
     parser.add_argument("-v", action="store_true", dest="verbose", help="show what happened when, also of campaigns without a problem")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # takes away what was mounted
+    signal.signal(signal.SIGTERM, _end)
     outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory(prefix="fleetmark-faults-cache-") as folder:
         cache = arguments.cache or Path(folder)
@@ -32,7 +33,16 @@ def main() -> int:
             outcomes.append(outcome)
             tell(outcome, arguments.verbose)
     sys.stdout.write(f"{summary(outcomes)}\n")
+    if arguments.results:
+        from benchmarks import results
+
+        first = f"Seeds from {arguments.first} on, by `make faults-long`; how often each fault found what it was for:"
+        results.write("faults", results.describe(["paramiko", "sqlalchemy"]), f"{first}\n```\n{summary(outcomes)}\n```")
     return 1 if any(outcome.problems for outcome in outcomes) else 0
+
+
+def _end(*_: object) -> None:
+    sys.exit(1)  # which takes away what was mounted
 
 
 def tell(outcome: Outcome, verbose: bool) -> None:

@@ -1,43 +1,34 @@
 """One campaign: a seed's devices, suite and faults, a run that is resumed until it is through, and what is found afterwards."""
 
-import json
 import os
 import random
 import shutil
-import sqlite3
 import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import psutil
-from numpy.typing import NDArray
 
 from controller.errors import FleetmarkError
 from controller.store import Store
-from faults import controllers, files, links, processes
-from faults.checks import CellState, Evidence, Row, is_through, problems
+from faults import controllers, files, links, processes, suite
+from faults.checks import Evidence, is_through, problems
 from faults.controller import Controller
 from faults.device import Device
+from faults.evidence import EMPTY, leftovers, read_store, run_id
 from faults.kinds import KINDS, Kind, Missed, Scene
-from faults.limits import GONE_S, HUNG_S, SCALE
+from faults.limits import HUNG_S
 
 __all__ = ["Campaign", "Outcome", "controllers", "files", "links", "processes"]  # the modules of faults register them
 
 MAX_RESUMES = 3  # once all faults are over
 FAULTS_AT_LEAST, FAULTS_AT_MOST = 2, 4
-LATEST_S = 6.0  # when a fault begins, after a controller has reached a device
-NO_SUCH_PROVIDER = "CUDAExecutionProvider"  # of this machine's build: a cell with it fails truly
+LATEST_S = 5.0  # when a fault begins, after a controller has reached a device
 REPORT_EACH = 5
-MODELS = ("left", "right")
-HIDDEN = 20_000  # makes a model of 1.4 MB: an upload takes some time
-EMPTY = frozenset[str]()
 
 
 @dataclass(slots=True)
@@ -96,7 +87,7 @@ class Campaign:
         controller = Controller(folder / "lab", self._cache)
         stack.callback(controller.close)
         planned = [self._plan(kind, devices) for kind in kinds]
-        rounds = self._write_suite(controller, devices, slow=any(kind.prepare for kind in kinds))
+        rounds = suite.write(controller.folder, devices, self._rng, slow=any(kind.prepare for kind in kinds))
         threads = [threading.Thread(target=self._inject, args=(one, controller), daemon=True) for one in planned]
         codes = self._control(controller, threads, rounds, devices, planned)
         evidence = self._evidence(controller, devices, planned, rounds, codes)
@@ -120,33 +111,8 @@ class Campaign:
         device = self._rng.choice(devices)
         if kind.prepare:
             kind.prepare(device)
-        at_s = 0.0 if kind.is_early else self._rng.uniform(0.3, LATEST_S) * SCALE
+        at_s = 0.0 if kind.is_early else self._rng.uniform(0.1, LATEST_S)
         return Planned(kind, device, at_s, random.Random(self._rng.random()))  # noqa: S311 - the same
-
-    def _write_suite(self, controller: Controller, devices: list[Device], slow: bool) -> int:
-        """Give how many rounds the suite has: one where each launch of a device takes seconds."""
-        models = MODELS[:1] if slow else MODELS
-        backends: list[dict[str, Any]] = [{"name": "onnxruntime", "options": {"threads": 1}}]
-        if self._rng.random() < 0.5:
-            backends.append({"name": "onnxruntime", "options": {"providers": [NO_SUCH_PROVIDER]}})
-        rounds = 1 if slow else 2
-        for name in models:
-            make_model(controller.folder / f"{name}.onnx", name)
-        np.savez(controller.folder / "data.npz", eval_image=images())
-        suite = {
-            "version": 1,
-            "models": {name: {"source": f"{name}.onnx", "data": "data.npz", "task": "none"} for name in models},
-            "recipes": ["fp32"],
-            "devices": ["all"],
-            "backends": backends,
-            "workloads": ["single_stream"],
-            "profile": "quick",
-            "launches": rounds,
-        }
-        (controller.folder / "suite.yaml").write_text(json.dumps(suite))
-        inventory = {"version": 1, "devices": {device.name: device.entry() for device in devices}}
-        (controller.folder / "inventory.yaml").write_text(json.dumps(inventory))
-        return rounds
 
     def _inject(self, planned: Planned, controller: Controller) -> None:
         """Wait for the fault's moment, do it, wait, undo it; one at a time befalls a device or the controller."""
@@ -193,7 +159,7 @@ class Campaign:
             codes.append(code)
             if code is None:
                 break
-            run = _run_id(controller)
+            run = run_id(controller)
             words = ["run", "--resume", run] if run else words
             if code in (0, 3) and is_through(self._evidence(controller, devices, planned, rounds, codes)):
                 break
@@ -240,107 +206,6 @@ def _reasons(devices: list[Device], planned: list[Planned]) -> dict[str, frozens
         device.tag: shared.union(*(one.kind.reasons for one in planned if one.device is device and not one.kind.is_shared))
         for device in devices
     }
-
-
-def _run_id(controller: Controller) -> str:
-    try:
-        with closing(sqlite3.connect(f"file:{controller.store}?mode=ro", uri=True, timeout=10)) as store:
-            found = store.execute("SELECT id FROM runs").fetchall()
-    except sqlite3.OperationalError:  # not made yet
-        return ""
-    assert len(found) <= 1, found
-    return str(found[0][0]) if found else ""
-
-
-def read_store(controller: Controller, tags: dict[str, str]) -> tuple[list[CellState], list[Row]]:
-    """The cells and launches of the run, read past the store's own reader but for what blobs are made of."""
-    run = _run_id(controller)
-    if not run:
-        return [], []
-    with closing(Store.open(controller.results)) as store:
-        record = store.load_run(run)
-        outputs = dict(_outputs(controller))
-        rows = [
-            Row(
-                launch.id,
-                cell.id,
-                launch.round,
-                launch.status,
-                launch.fault.code if launch.fault else "",
-                launch.log_tail,
-                launch.values.get("latency_s"),
-                outputs.get(launch.id),
-            )
-            for cell in record.cells
-            for launch in cell.launches
-        ]
-        rows += [Row(launch, cell, round_, "started") for launch, cell, round_ in store.open_launches(run)]
-    cells = [
-        CellState(
-            cell.id,
-            tags[cell.cell.device],
-            cell.status,
-            cell.fault.code if cell.fault else "",
-            frozenset({"no_device"}) if "providers" in cell.cell.options else EMPTY,
-            true_output(cell.cell.model),
-        )
-        for cell in record.cells
-    ]
-    return cells, rows
-
-
-def _outputs(controller: Controller) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    import zlib
-
-    with closing(sqlite3.connect(controller.store, timeout=10)) as store:
-        for launch, values, shape in store.execute("SELECT launch_id, \"values\", shape FROM samples WHERE metric = 'output_0'"):
-            yield launch, np.frombuffer(zlib.decompress(values), "<f4").reshape(json.loads(shape))
-
-
-def leftovers(device: Device) -> list[str]:
-    """What runs or lies on a device after it has had time to come to rest."""
-    end = time.monotonic() + GONE_S
-    while (device.processes() or device.running()) and time.monotonic() < end:
-        time.sleep(0.05)
-    processes_ = [f"{device.name}: process {pid} still runs: {' '.join(words)[:200]}" for pid, words in device.processes().items()]
-    launches = [f"{device.name}: launch {folder.name} is still there" for folder in device.launches()]
-    blobs = Path(device.cache.path("blobs"))
-    parts = [f"{device.name}: {path.name} is still there" for path in blobs.glob("*.part")] if blobs.is_dir() else []
-    return [*processes_, *launches, *parts]
-
-
-def images() -> NDArray[np.float32]:
-    """Six inputs."""
-    return np.random.default_rng(0).normal(size=(6, 1, 4, 4)).astype(np.float32)
-
-
-def _weights(name: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    generator = np.random.default_rng(MODELS.index(name))
-    first = generator.normal(size=(16, HIDDEN)).astype(np.float32)
-    return first, generator.normal(size=(HIDDEN, 2)).astype(np.float32)
-
-
-def true_output(name: str) -> NDArray[np.float32]:
-    """What the model called so gives for the images."""
-    first, second = _weights(name)
-    return images().reshape(6, 16) @ first @ second
-
-
-def make_model(path: Path, name: str) -> None:
-    """Write a model of two matrices that are its name's own."""
-    from onnx import TensorProto, helper, numpy_helper
-
-    first, second = _weights(name)
-    nodes = [
-        helper.make_node("Flatten", ["image"], ["flat"]),
-        helper.make_node("MatMul", ["flat", "first"], ["hidden"]),
-        helper.make_node("MatMul", ["hidden", "second"], ["logits"]),
-    ]
-    inputs = [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 1, 4, 4])]
-    outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, 2])]
-    weights = [numpy_helper.from_array(first, "first"), numpy_helper.from_array(second, "second")]
-    graph = helper.make_graph(nodes, name, inputs, outputs, weights)
-    path.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8).SerializeToString())
 
 
 def clock_library(cache: Path) -> Path:

@@ -140,9 +140,8 @@ def unmount(folder: Path) -> None:
 
 def fill(file: Path) -> None:
     """Fill the file system of `file` to the last byte."""
-    with file.open("wb") as filler:
+    with file.open("wb", buffering=0) as filler:
         for size in (1 << 20, 1 << 12, 1):
             with suppress(OSError):
                 while True:
                     filler.write(b"\0" * size)
-                    filler.flush()

@@ -4,6 +4,7 @@ Nothing else differs, but that devices have the runtime already, and that `run` 
 """
 
 import faulthandler
+import importlib
 import os
 import signal
 import sys
@@ -17,12 +18,11 @@ from faults.limits import DEADLINE_S, PATIENCE_S, TIMEOUTS
 timeouts.DEFAULT = TIMEOUTS  # before anybody takes it for a default of their own
 database.PATIENCE_S = PATIENCE_S
 
-from controller import gates, history, profiles, provision  # noqa: E402, F401 - the same; imported once for all
+from controller import gates, profiles, provision  # noqa: E402 - the same
 from controller.cli import run as running  # noqa: E402
 from controller.cli.__main__ import main  # noqa: E402
 from controller.profiles import Profile  # noqa: E402
 from controller.provision import Choice  # noqa: E402
-from reports import page, summary  # noqa: E402, F401
 from reports.records import RunRecord  # noqa: E402
 
 
@@ -34,8 +34,10 @@ def _exit_code(record: RunRecord, _: Path, __: Any) -> int:
     return gates.exit_code(record, 0)
 
 
+for module in ("controller.history", "reports.page"):  # once for all processes
+    importlib.import_module(module)
 provision.choose = _choose
-running._show = _exit_code
+running._show = _exit_code  # pyright: ignore[reportPrivateUsage] - all that comes after a run
 profiles.PROFILES["quick"] = Profile("quick", 2, 0.1, 20, 0.01, 2, 0.05, DEADLINE_S, profiled_inferences=0, reads_meters=False)
 
 
