@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from faults import checks, suite
+from faults import campaign, checks, suite
 from faults.checks import CellState, Evidence, Row
 from faults.kinds import KINDS
 
@@ -95,6 +95,7 @@ def test_what_is_left_to_do_is_not_through() -> None:
 
 def test_there_are_25_kinds_of_fault_with_reasons_that_there_are() -> None:
     """Their reasons are codes that a launch can have; the modules that define them are those that campaigns use."""
+    assert campaign.KINDS is KINDS
     assert len(KINDS) >= 25
     assert {reason for kind in KINDS.values() for reason in kind.reasons} <= set(REASONS)
     assert {kind.do.__module__ for kind in KINDS.values()} == {f"faults.{name}" for name in ("links", "processes", "files", "controllers")}
