@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from controller.fleet import Fleet
 
 AGAIN = frozenset({"link_lost", "rebooted", "crash", "protocol"})  # of a launch whose supervisor or link is gone
+REFUSED = frozenset({"auth", "host_key"})  # by a device that was there before: it wants a person, its launches go on meanwhile
 UNBEGUN = frozenset({"busy", "deadline", "cancelled"})  # why a launch could not even be started
 
 
@@ -36,7 +37,7 @@ def land(fleet: "Fleet", session: Session, job: Job, launch: str, round_: int, m
     try:
         collected = measure()
     except FaultError as error:
-        if is_passing(error) or error.fault.code in UNBEGUN:
+        if is_passing(error) or error.fault.code in UNBEGUN | REFUSED:
             raise
         collected = Collected(fault=error.fault)
     raw = _derive(fleet, collected, job)
@@ -70,7 +71,7 @@ def _clear(fleet: "Fleet", session: Session, launch: str, ended: bool) -> None:
             session.cancel(launch)
         session.forget(launch)
     except FaultError as error:
-        if is_passing(error):
+        if is_passing(error) or error.fault.code in REFUSED:
             raise
         fleet.listener.say(f"{session.device.name}: launch {launch} stays there: {error}")
 

@@ -233,6 +233,25 @@ def test_a_busy_host_is_left_out_with_its_holder_and_measured_later(bench: Bench
     assert bench.measure(job)["laptop"].status == "valid"
 
 
+def test_a_host_key_that_changes_in_a_run_costs_no_launch(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device is asked no more and its cell is `unreachable`; once the key is right again its launch is collected, not made again."""
+    measure, asked = Session.measure, list[str]()
+
+    def change(session: Session, job: Job, launch: str, *rest: Any) -> None:
+        asked.append(launch)
+        measure(session, job, launch, *rest)
+        raise FaultError("host_key", "another key", "")
+
+    job = bench.job()
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "measure", change)
+        assert bench.measure(job, launches=2)["laptop"].status == "unreachable"
+    (launch,) = asked
+    bench.store.cell_faults(RUN, {job.id: None})
+    cell = bench.measure(job, launches=2)["laptop"]
+    assert (cell.launches[0].id, [one.status for one in cell.launches]) == (launch, ["valid", "valid"])
+
+
 def test_no_launch_begins_that_would_not_end_by_the_deadline(bench: Bench) -> None:
     """Of two cells the one that is expected to take longer than there is time is left out, the other one is measured."""
     short, long = bench.job(), bench.job(intra_op_num_threads=1)
