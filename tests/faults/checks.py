@@ -12,6 +12,7 @@ from controller.run import PASSING
 
 CLOSE = 1e-3  # of an output's largest value: other models' outputs are far away from that
 STARTED = "started"
+MENDED = PASSING | {"unreachable", "host_key", "auth"}  # by the end of a campaign: a resumed run measures what failed for them
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def _lost(found: Evidence) -> Iterator[str]:
         rows = [row for row in found.rows if row.cell == cell.id]
         rounds = {row.round for row in rows if row.status in MEASURED}
         last = {row.round: row for row in rows}
-        final = {row.reason for row in last.values() if row.reason and row.reason not in PASSING}
+        final = {row.reason for row in last.values() if row.reason and row.reason not in MENDED}
         missing = set(range(found.rounds)) - rounds
         if missing and not final:
             told = cell.reason or ", ".join(sorted({row.reason for row in last.values() if row.reason})) or "no reason"
