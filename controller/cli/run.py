@@ -2,6 +2,7 @@
 
 import dataclasses
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ from controller.cli import options
 from controller.cli.output import pairs, stderr_text, stdout_json, stdout_table, write
 
 if TYPE_CHECKING:
+    from controller.plan import PlannedCell
     from controller.queueing import Patience
     from controller.run import Request
     from controller.store import RunRow, Store
@@ -49,6 +51,16 @@ Deadline = Annotated[
         help="Begin no launch that would not end by then: 90s, 15m, 2h or 1h30m from now. --resume goes on with what is left.",
     ),
 ]
+Time = Annotated[
+    float | None,
+    typer.Option(
+        "--time",
+        metavar="TIME",
+        parser=options.duration,
+        help="Measure what fits into 90s, 15m, 2h or 1h30m: three launches a cell at least, then without the cells that take longest; "
+        "each device keeps fp32 and one candidate. Compression and shipping come on top.",
+    ),
+]
 OF_A_MODEL = {"recipes": "--recipe", "backends": "--backend", "data": "--data", "tflite": "--tflite", "task": "--task"}
 Wheelhouse = Annotated[Path | None, typer.Option("--wheelhouse", help="A folder of wheels, for a laptop that is offline.", exists=True)]
 
@@ -61,16 +73,19 @@ def plan(
     inventory: options.Inventory = options.INVENTORY,
     profile: Profile = None,
     launches: Launches = None,
+    time: Time = None,
     json: options.Json = False,
 ) -> None:
     """Show what a suite would run.
 
     The matrix, about how long it takes, and each cell that is left out with its reason.
     """
+    from controller import durations, profiles
     from controller import plan as planning
-    from controller import profiles
 
-    request = _request(_ask(suite, select, inventory, profile, launches), None)
+    whole = _request(_ask(suite, select, inventory, profile, launches), None)
+    request, dropped = _fitted(whole, time)
+    slow = {id(cell): f"time: about {durations.shown(seconds)}" for cell, seconds in dropped}
     cells = request.planned
     seconds = planning.estimated_s(cells, profiles.of_suite(request.suite), request.launches, request.devices, request.meters)
     rows = [
@@ -80,16 +95,21 @@ def plan(
             "variant": cell.recipe,
             "backend": f"{cell.backend} {pairs(cell.options)}".strip(),
             "workload": cell.workload.name,
-            "left out": f"{cell.fault.code}: {cell.fault.message}" if cell.fault else "",
+            "left out": f"{cell.fault.code}: {cell.fault.message}" if cell.fault else slow.get(id(cell), ""),
         }
-        for cell in cells
+        for cell in whole.planned
     ]
     if json:
         stdout_json("plan", {"cells": rows, "launches": request.launches, "estimated_s": round(seconds, 1)})
         return
     stdout_table(list(rows[0]) if rows else ["device"], [list(row.values()) for row in rows])
-    left_out, minutes = sum(1 for cell in cells if cell.fault), max(1, round(seconds / 60))
-    stderr_text(f"{len(cells)} cells, {left_out} of them left out; {request.launches} launches each, about {minutes} min of measuring")
+    left_out, minutes = sum(1 for cell in cells if cell.fault) + len(dropped), max(1, round(seconds / 60))
+    stderr_text(f"{len(rows)} cells, {left_out} of them left out; {request.launches} launches each, about {minutes} min of measuring")
+    if time is not None:
+        given = [("--select", one) for one in select or ()] + [("--profile", profile), ("--launches", launches)]
+        given += [("--inventory", inventory)] if inventory != options.INVENTORY else []
+        more = [str(word) for option, value in given if value is not None for word in (option, value)]
+        stderr_text(f"to measure this: {shlex.join(['fleetmark', 'run', str(suite), *more, '--time', f'{time:.0f}s'])}")
 
 
 def run(
@@ -105,6 +125,7 @@ def run(
     task: Task = None,
     profile: Profile = None,
     launches: Launches = None,
+    time: Time = None,
     twice: Twice = False,
     keep_all: KeepAll = False,
     resume: Resume = None,
@@ -132,6 +153,7 @@ def run(
     asked = _ask(target, select, inventory, profile, launches)
     asked["keep_all"] = keep_all
     asked |= {"recipes": recipe, "backends": backend, "data": _absolute(data), "tflite": _absolute(tflite), "task": task, "aa": twice}
+    asked["time_s"] = time
     request = _request(asked, wheelhouse)
     return _run(request, options.open_store(results, url, create=True), results, None, patience, trace)
 
@@ -186,7 +208,22 @@ def _request(asked: dict[str, Any], wheelhouse: Path | None) -> "Request":
     devices = selectors.select(known, asked["select"] or list(suite.devices))
     hosts = [device for device in known.devices.values() if device.compile_host]
     count, twice = asked["launches"], bool(asked.get("aa"))
-    return running.request(suite, asked["name"], devices, count, asked, wheelhouse, hosts, meters=known.meters, twice=twice)
+    found = running.request(suite, asked["name"], devices, count, asked, wheelhouse, hosts, meters=known.meters, twice=twice)
+    return _fitted(found, asked.get("time_s"))[0]
+
+
+def _fitted(request: "Request", time_s: float | None) -> "tuple[Request, Sequence[tuple[PlannedCell, float]]]":
+    """What of a request fits into a time, and what was dropped for it."""
+    from controller import fitting, profiles
+    from controller.errors import FleetmarkError
+
+    if time_s is None:
+        return request, ()
+    if request.document.get("aa"):
+        raise FleetmarkError("--time and --aa do not go together: a cell would lose its second label", next="use --launches with --aa")
+    profile = profiles.of_suite(request.suite)
+    found = fitting.fit(request.planned, profile, request.launches, request.devices, request.meters, time_s)
+    return dataclasses.replace(request, planned=found.cells, launches=found.launches), found.dropped
 
 
 def _single(target: Path, asked: dict[str, Any]) -> "Suite":
