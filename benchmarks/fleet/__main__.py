@@ -32,7 +32,8 @@ tool's own process's, beside that of the processes it starts; peak memory is the
 not counted. parallel-ssh checks no host key and opens a connection to each device of a wave; only fleetmark and Ansible verify what
 arrived, and only fleetmark asks the device what it is.
 Whole run: one launch a device of a stub runtime that sleeps, by the real lanes, worker and store; own time is the launch by the device's
-clock, the bound what {WORKERS} lanes could do at best: the larger of the slowest device's own time and all own times / {WORKERS}."""
+clock, which the other devices on these cores lengthen; the bound is what {WORKERS} at a time could do at best: the larger of the slowest
+device's own time and all own times / {WORKERS}. ssh and scp are not run with 500 devices, Ansible only with {SLOW}: they take long."""
 
 
 def start_table(taken: Sequence[Taken]) -> str:

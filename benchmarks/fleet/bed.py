@@ -101,12 +101,15 @@ def devices(count: int) -> Generator[Bed]:
 
 @contextmanager
 def counted(port: int) -> Generator[list[int]]:
-    """Give a list that grows by the number of connections to `port` that are open, looked at every POLL_S."""
-    counts, done = [0], threading.Event()
+    """Give a list that grows by the number of connections to `port` that are open at once, looked at every POLL_S.
+
+    Those count that are there in two readings, for one reading takes a while, and were not there before the block.
+    """
+    counts, done, before = [0], threading.Event(), _open(port)
 
     def count() -> None:
         while not done.wait(POLL_S):
-            counts.append(_open(port))
+            counts.append(len(_open(port) & _open(port) - before))
 
     watcher = threading.Thread(target=count, daemon=True)
     watcher.start()
@@ -117,10 +120,11 @@ def counted(port: int) -> Generator[list[int]]:
         watcher.join()
 
 
-def _open(port: int) -> int:
+def _open(port: int) -> set[str]:
+    """The client's ends of connections to `port`."""
     wanted = f":{port:04X}"
     lines = Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]
-    return sum(remote.endswith(wanted) and state == ESTABLISHED for _, _, remote, state, *_ in map(str.split, lines))
+    return {local for _, local, remote, state, *_ in map(str.split, lines) if remote.endswith(wanted) and state == ESTABLISHED}
 
 
 @contextmanager
