@@ -66,14 +66,13 @@ def _derive(fleet: "Fleet", collected: Collected, job: Job) -> list[Samples]:
 
 def _clear(fleet: "Fleet", session: Session, launch: str, ended: bool) -> None:
     """Delete a stored launch on its device; one that was given up is ended first, so that it is in nobody's way."""
-    try:
-        if not ended:
-            session.cancel(launch)
-        session.forget(launch)
-    except FaultError as error:
-        if is_passing(error) or error.fault.code in REFUSED:
-            raise
-        fleet.listener.say(f"{session.device.name}: launch {launch} stays there: {error}")
+    for step in (session.forget,) if ended else (session.cancel, session.forget):  # one that cannot be ended may be over
+        try:
+            step(launch)
+        except FaultError as error:
+            if is_passing(error) or error.fault.code in REFUSED:
+                raise
+            fleet.listener.say(f"{session.device.name}: launch {launch} stays there: {error}")
 
 
 def _log(job: Job, status: str, fault: Fault | None) -> None:

@@ -252,6 +252,24 @@ def test_a_host_key_that_changes_in_a_run_costs_no_launch(bench: Bench, monkeypa
     assert (cell.launches[0].id, [one.status for one in cell.launches]) == (launch, ["valid", "valid"])
 
 
+def test_a_lost_launch_that_cannot_be_ended_is_deleted_all_the_same(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the agent's file is damaged, which another process of it needs: what is over does not stay on the device."""
+    measure, cancelled = Session.measure, list[str]()
+
+    def lose(session: Session, *given: Any) -> Collected:
+        collected = measure(session, *given)
+        return collected if cancelled else Collected(fault=Fault("crash", "follow", "the supervisor is gone", ""))
+
+    def cancel(_: Session, launch: str) -> None:
+        cancelled.append(launch)
+        raise FaultError("protocol", "the agent's cancel gave no answer", "")
+
+    monkeypatch.setattr(Session, "measure", lose)
+    monkeypatch.setattr(Session, "cancel", cancel)
+    assert bench.measure(bench.job())["laptop"].status == "valid"
+    assert (len(cancelled), bench.left()) == (1, [])
+
+
 def test_no_launch_begins_that_would_not_end_by_the_deadline(bench: Bench) -> None:
     """Of two cells the one that is expected to take longer than there is time is left out, the other one is measured."""
     short, long = bench.job(), bench.job(intra_op_num_threads=1)
@@ -365,6 +383,13 @@ def test_a_run_that_goes_on_is_not_resumed(bench: Bench) -> None:
     done = subprocess.run([FLEETMARK, "run", "--resume", "held"], cwd=bench.folder, capture_output=True, text=True, timeout=60, check=False)
     os.close(held)
     assert (done.returncode, "run held is still going on" in done.stderr) == (2, True), done.stderr
+
+
+def test_a_run_is_resumed_as_it_was_asked_for(bench: Bench) -> None:
+    """An option that would change what a resumed run measures is refused by name, not ignored."""
+    bench.store.create_run("old", "2026", DOCUMENT | {"request": {"target": "model.onnx", "name": "model.onnx"}})
+    done = CliRunner().invoke(app, ["run", "--resume", "old", "--launches", "9", "--results", str(bench.folder / "results")])
+    assert "--launches has no say" in str(done.exception)
 
 
 def test_a_power_mode_other_than_expected_is_said(bench: Bench) -> None:
