@@ -4,7 +4,7 @@ from collections.abc import Generator
 
 from faults.kinds import Scene, kind
 
-LINK = ("link_lost", "unreachable", "timeout")
+LINK = ("link_lost", "unreachable", "timeout", "protocol")  # protocol: of a launch that was noted and never reached the device
 
 
 @kind("link cut", *LINK)
