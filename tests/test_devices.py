@@ -98,7 +98,8 @@ def test_removing_takes_a_device_with_its_own_comments_only(fleetmark: Command, 
 
 def test_list_and_show_tell_what_the_file_means(fleetmark: Command) -> None:
     """`list` selects, disabled devices too; `show` fills the defaults in and says where each value stands."""
-    assert [one["name"] for one in json.loads(fleetmark("device", "list", "-l", "!laptop", "--offline", "--json").out)["devices"]] == ["far"]
+    listed = json.loads(fleetmark("device", "list", "-l", "!laptop", "--offline", "--json").out)["devices"]
+    assert [one["name"] for one in listed] == ["far"]
     fleetmark("device", "list", "nobody", code=2)
     shown = json.loads(fleetmark("device", "show", "far", "--json").out)["device"]
     assert (shown["ssh"]["port"], shown["lane"]["address"]) == (2222, "192.0.2.7:2222")

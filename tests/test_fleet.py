@@ -16,11 +16,13 @@ from agents import OWNER, Agent, tiny_data, tiny_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sshd import free_port
+from typer.testing import CliRunner
 
 from agent import lease
 from agent.cache import is_held, unlink
 from agent.schema import Artifact, Cell, Fault, FaultError, Feed, ModelFile, Workload, cell_id
 from compress.records import Data
+from controller.cli.__main__ import app
 from controller.collect import Collected
 from controller.dataset import Dataset
 from controller.errors import FleetmarkError

@@ -147,7 +147,9 @@ def run(
     if resume is not None:
         store = options.open_store(results, url)
         row = store.find_run(resume)
-        _check_resumed(row, target)
+        asks = {"--select": select, "--recipe": recipe, "--backend": backend, "--data": data, "--tflite": tflite, "--task": task}
+        asks |= {"--profile": profile, "--launches": launches, "--time": time, "--aa": twice, "--keep-all": keep_all}
+        _check_resumed(row, target, [option for option, value in asks.items() if value])
         return _run(_request(row.document["request"], wheelhouse), store, results, row.id, patience, trace)
     assert target is not None  # noqa: S101 - for the type checker
     asked = _ask(target, select, inventory, profile, launches)
@@ -158,13 +160,15 @@ def run(
     return _run(request, options.open_store(results, url, create=True), results, None, patience, trace)
 
 
-def _check_resumed(row: "RunRow", target: Path | None) -> None:
+def _check_resumed(row: "RunRow", target: Path | None, asks: list[str]) -> None:
     """A run is resumed as it was asked for; naming its suite beside it is fine, another one is a mistake."""
     from controller.errors import FleetmarkError
 
     asked = row.document["request"]
     if not asked:
         raise FleetmarkError(f"run {row.id} was imported: nothing of it is left to do", next="fleetmark run SUITE measures")
+    if asks:
+        raise FleetmarkError(f"{asks[0]} has no say in a run that is resumed", next="leave it out, or start a new run")
     if target is not None and _absolute(target) != asked["target"]:
         raise FleetmarkError(f"run {row.id} is of {asked['name']}, not of {target}", next=f"fleetmark run --resume {row.id}")
 
