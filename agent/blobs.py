@@ -59,7 +59,8 @@ def damage(cache: Cache, spec: LaunchSpec) -> Optional[Fault]:
 
 def _is_plain(name: str) -> bool:
     """Whether a folder can hold a file of that name."""
-    return name == os.path.basename(name) and name not in ("", ".", "..") and "\0" not in name and len(os.fsencode(name)) <= MAX_NAME_BYTES
+    short = len(name.encode("utf-8", "surrogateescape")) <= MAX_NAME_BYTES
+    return short and name == os.path.basename(name) and name not in ("", ".", "..") and "\0" not in name
 
 
 def verify(cache: Cache, wanted: List[str]) -> Dict[str, Dict[str, Any]]:

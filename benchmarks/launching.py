@@ -105,7 +105,7 @@ def upload(remote: Remote, model: Example) -> LaunchSpec:
 
 def collected(remote: Remote, spec: LaunchSpec) -> Collected:
     """Follow a launch that was started to its end; raises FaultError where it failed."""
-    done = collect(remote.follow(spec.launch), lambda file: remote.fetch(spec.launch, file))
+    done = collect(list(remote.follow(spec.launch)), lambda file: remote.fetch(spec.launch, file))
     if done.fault:
         raise FaultError(done.fault.code, f"{spec.backend}: {done.fault.message}", done.fault.next, done.fault.phase)
     return done

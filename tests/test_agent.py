@@ -184,7 +184,7 @@ def test_a_request_with_wrong_values_is_refused(agent: Agent, refuse: Refuse) ->
 
 def test_no_request_is_an_empty_one(agent: Agent) -> None:
     """With nothing on standard input, or a terminal there, a verb takes no request."""
-    assert agent.call("lease", b"") == agent.call("lease", b"  \n") == {"owner": "", "left_s": 0.0, "running": False}
+    assert agent.call("lease", b"") == agent.call("lease", b"  \n") == {"owner": "", "age_s": 0.0, "left_s": 0.0, "running": False}
     controller, terminal = pty.openpty()
     done = subprocess.run(agent.argv("lease"), stdin=terminal, capture_output=True, check=True)
     os.close(controller)
