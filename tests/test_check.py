@@ -33,7 +33,7 @@ RUNS: dict[str, tuple[tuple[CellRecord, ...], tuple[Gate, ...]]] = {
     "unmeasured": ((LAPTOP,), (FAST, SENSED)),
     "incomplete": ((LAPTOP, FAILED), (FAST,)),
     "gone": ((LAPTOP, FAILED, GONE), (TOO_FAST,)),
-    "of others": ((LAPTOP,), (FAST, replace(TOO_FAST, variants=("fp16",)))),
+    "of-others": ((LAPTOP,), (FAST, replace(TOO_FAST, variants=("fp16",)))),
     "free": ((LAPTOP,), ()),
 }
 
@@ -72,7 +72,7 @@ def check(results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
 @pytest.mark.parametrize(
     ("name", "code"),
-    [("held", 0), ("of others", 0), ("over", 1), ("unmeasured", 1), ("incomplete", 3), ("gone", 4), ("free", 2), ("nowhere", 2)],
+    [("held", 0), ("of-others", 0), ("over", 1), ("unmeasured", 1), ("incomplete", 3), ("gone", 4), ("free", 2), ("nowhere", 2)],
 )
 def test_the_exit_code_says_what_is_wrong_worst_first(check: Fleetmark, name: str, code: int) -> None:
     """0 all kept; 1 over a limit or not measured; 2 nothing to check; 3 cells that gave no number; 4 a device that was not there."""
