@@ -3,7 +3,7 @@
 import contextvars
 import functools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
@@ -25,7 +25,8 @@ POLL_S = 0.2
 class Fleet:
     """One run's measuring: `done` are the launches that the store has of each cell by round.
 
-    `unprofiled` are the cells whose operations are to be timed, in a launch more after all others of their lane.
+    `unprofiled` are the cells whose operations are to be timed, in a launch more after all others of their lane; `stored` are all launches
+    by cell that the store has from before.
     """
 
     run_id: str
@@ -36,6 +37,7 @@ class Fleet:
     reference: outputs.References
     done: dict[str, dict[int, str]] = field(default_factory=dict[str, dict[int, str]])
     pending: list[tuple[str, str, int]] = field(default_factory=list[tuple[str, str, int]])
+    stored: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
     owner: str = ""  # as others are told of it who wait
     patience: Patience = field(default_factory=lambda: Patience(waits=False))
     estimate: Estimate = field(default_factory=Estimate)

@@ -92,6 +92,7 @@ class Lane:
             expected = device.expect.power_mode
             if expected and probe.power_mode != expected:
                 fleet.listener.say(f"{device.name}: its power mode is {probe.power_mode or 'not told'}, {expected} is expected")
+            session.forget(*(launch for job in jobs for launch in fleet.stored.get(job.id, ())))  # that a controller died before it did
             self._collect_pending(session, jobs)
             fleet.listener.phase(device.name, "ship")
             faults = session.ship(missing, probe)
@@ -195,6 +196,8 @@ class Lane:
 
     def _try(self, job: Job, round_: int, attempt: int) -> Ended:
         fleet, session = self.fleet, self._open[job.cell.device]
+        if attempt:
+            session.upload_again(job)  # what is damaged or gone there may be why the launch was lost
         launch = f"{fleet.run_id}-{job.id}-{round_}-{attempt}-{secrets.token_hex(2)}"
         fleet.store.begin_launch(fleet.run_id, job.id, round_, launch, now())
         measure = functools.partial(session.measure, job, launch, not fleet.done.get(job.id), functools.partial(self._hear, job))

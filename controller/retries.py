@@ -16,17 +16,19 @@ def is_passing(error: BaseException) -> bool:
 
 
 class Outage:
-    """How long attempts have failed; one that had the link for longer than `limit_s` before it lost it, as followers do, begins anew."""
+    """How long attempts have failed, from the first that did, or from one that had the link for over `limit_s` before it lost it."""
 
     def __init__(self, limit_s: float) -> None:
         self._limit_s = limit_s
-        self._since = self._failed = time.monotonic()
+        self._failed = time.monotonic()
+        self._since: float | None = None
 
     def is_over(self, outcome: tenacity.Future | None) -> bool:
         """Tell after a failed attempt whether it was the last."""
         now = time.monotonic()
         error = outcome.exception() if outcome else None
-        if isinstance(error, FaultError) and error.fault.code == "link_lost" and now - self._failed > self._limit_s:
+        is_link_lost = isinstance(error, FaultError) and error.fault.code == "link_lost"
+        if self._since is None or (is_link_lost and now - self._failed > self._limit_s):
             self._since = now
         self._failed = now
         return now - self._since > self._limit_s

@@ -136,6 +136,7 @@ def _execute(
     store.cell_faults(run_id, {job.id: None for job in jobs})
     done = {cell.id: {launch.round: launch.id for launch in cell.launches if launch.status in MEASURED} for cell in record.cells}
     fleet = _fleet(request, store, listener, run_id, prepared, done)
+    fleet.stored = {cell.id: [launch.id for launch in (*cell.launches, cell.profiled) if launch] for cell in record.cells}
     fleet.patience, fleet.estimate = patience, _estimate(request, jobs)
     if profiles.of_suite(request.suite).profiled_inferences:
         fleet.unprofiled = {job.id for job in jobs if not _is_profiled(by_id[job.id])}

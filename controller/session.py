@@ -178,9 +178,14 @@ class Session:
         """End a launch that may still run."""
         self.exchange(lambda remote: remote.cancel(launch))
 
-    def forget(self, launch: str) -> None:
-        """Delete a launch on the device once it is in the store."""
-        self.exchange(lambda remote: remote.forget([launch]))
+    def forget(self, *launches: str) -> None:
+        """Delete launches on the device that are in the store."""
+        if launches:
+            self.exchange(lambda remote: remote.forget(list(launches)))
+
+    def upload_again(self, job: Job) -> None:
+        """Put a job's files there that are not what they were. Raises FaultError."""
+        self.shipped.artifacts += self.exchange(lambda remote: remote.upload(dict(_files(iter([job])))))
 
     def interrupt(self) -> None:
         """End the running launch, and any that is followed from now on; from another thread."""

@@ -185,8 +185,8 @@ class Store:
             written = connection.execute(launches.update().where(where).values(status=launch.status, document=(begun or {}) | document))
             if written.rowcount != 1:
                 raise FleetmarkError(f"launch {launch.id} has been written before", next="this is a bug: please report it")
-            for row in packed:
-                connection.execute(samples.insert().values(row))
+            if packed:
+                connection.execute(samples.insert(), packed)
 
         self._database.write(change)
 

@@ -5,21 +5,20 @@ import fcntl
 import os
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from agents import OWNER, Agent, tiny_data, tiny_model
+from agents import OWNER, Agent, tiny_data, tiny_model, until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sshd import free_port
 from typer.testing import CliRunner
 
 from agent import lease
-from agent.cache import is_held, unlink
+from agent.cache import unlink
 from agent.schema import Artifact, Cell, Fault, FaultError, Feed, ModelFile, Workload, cell_id
 from compress.records import Data
 from controller.cli.__main__ import app
@@ -301,30 +300,22 @@ def test_a_store_that_fails_stops_every_lane_and_leaves_launches_alone(bench: Be
     slow, quick = bench.job(), bench.job("other")
     profile = dataclasses.replace(FAST, min_duration_s=3600.0, deadline_s=7200.0)
     monkeypatch.setattr("controller.fleet.lanes.group", lambda devices: [[device] for device in devices])
-    measuring = threading.Event()
-
-    class Told(Listener):
-        def phase(self, device: str, phase: str, job: Job | None = None, clock_s: float | None = None) -> None:
-            if job and clock_s is not None and (device, phase) == ("laptop", "prepare"):
-                measuring.set()
 
     def begin(*found: Any) -> None:
         if found[1] == quick.id:
-            assert measuring.wait(60.0)
+            until(bench.left, "the other lane's launch")
             raise FleetmarkError("the disk is full")
         Store.begin_launch(bench.store, *found)
 
-    bench.listener = Told()
     monkeypatch.setattr(bench.store, "begin_launch", begin)
     sessions = {"laptop": bench.session(profile=profile), "other": bench.session(other)}
     fleet = Fleet(RUN, bench.store, 1, bench.listener, lambda device: sessions[device.name], {})
     with pytest.raises(FleetmarkError, match="the disk is full"):
         fleet.run([bench.device, other], [slow, quick])
     (launch,) = bench.left()
-    assert is_held(bench.agent.cache.launch(launch, "alive.lock"))
-    assert [cell.fault for cell in bench.store.load_run(RUN).cells] == [None, None]
-    bench.agent.call("cancel", {"launch": launch})
+    assert bench.agent.call("cancel", {"launch": launch}) == {"cancelled": True}  # it was still running
     bench.agent.follow(launch)
+    assert [cell.fault for cell in bench.store.load_run(RUN).cells] == [None, None]
 
 
 def test_devices_of_a_lane_take_turns(bench: Bench) -> None:
@@ -400,3 +391,34 @@ def test_a_power_mode_other_than_expected_is_said(bench: Bench) -> None:
     cells = bench.measure(bench.job(), devices=[device])
     assert "laptop: its power mode is not told, MAXN is expected" in bench.listener.news
     assert cells["laptop"].status == "valid"
+
+
+def test_what_was_stored_and_not_deleted_is_deleted_by_a_resumed_run(bench: Bench) -> None:
+    """A controller that died between the two leaves nothing on the device for good."""
+    job, launch = bench.job(), bench.agent.start()
+    bench.agent.follow(launch)
+    reference = {("tiny", "onnx"): np.arange(96, dtype=np.float32).reshape(6, 16) @ np.arange(32, dtype=np.float32).reshape(16, 2)}
+    fleet = Fleet(RUN, bench.store, 1, bench.listener, bench.session, reference, stored={job.id: [launch, "gone"]})
+    fleet.run([bench.device], [job])
+    assert bench.left() == []
+    assert bench.listener.statuses == ["valid"]
+
+
+def test_files_that_somebody_deleted_are_sent_again(bench: Bench) -> None:
+    """The launch that could not start for want of them is told, the next try has them."""
+    bench.agent.put(b"")
+
+    class Deleting(Listener):
+        deleted = 0
+
+        def phase(self, *told: Any) -> None:
+            if told[1] == "start" and not self.deleted:
+                for blob in Path(bench.agent.cache.path("blobs")).iterdir():
+                    blob.unlink()
+                    self.deleted += 1
+
+    bench.listener = Deleting()
+    cell = bench.measure(bench.job())["laptop"]
+    assert [launch.status for launch in cell.launches] == ["failed", "valid"]
+    assert cell.launches[0].fault
+    assert "was not uploaded" in cell.launches[0].fault.message
