@@ -49,7 +49,7 @@ def _check_host(text: str) -> str:
 
 
 def _check_jump(text: str) -> str:
-    hop = rf"([^{_NO_USER},-][^{_NO_USER},]*@)?([A-Za-z0-9_][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(:\d{1, 5})?"
+    hop = rf"([^{_NO_USER},-][^{_NO_USER},]*@)?([A-Za-z0-9_][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(:\d{{1,5}})?"
     if not re.fullmatch(f"{hop}(,{hop})*", text):
         raise ValueError("[user@]host[:port] expected, several with a comma between them")
     return text
