@@ -24,7 +24,7 @@ check: $(DEV_STAMP)
 	$(BIN)/vermin -t=3.6- --violations --eval-annotations --no-tips agent backends
 
 fuzz: $(DEV_STAMP) ## minutes; what it finds lies in .fuzz/findings and stays until it is mended
-	PYTHONPATH=tests $(BIN)/python -m fuzz --seconds 20
+	PYTHONPATH=tests $(BIN)/python -m fuzz --seconds 20 --seed 1
 
 fuzz-long: $(DEV_STAMP) ## more than an hour; writes benchmarks/RESULTS.md
 	PYTHONPATH=tests $(BIN)/python -m fuzz --seconds 600 --results

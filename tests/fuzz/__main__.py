@@ -12,12 +12,13 @@ def main() -> int:
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(TARGETS)}; none given: all")
     parser.add_argument("--seconds", type=int, default=20, help="for each target (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=2, help="targets at a time (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="where chance begins (default: elsewhere each time)")
     parser.add_argument("--results", action="store_true", help="write the table into benchmarks/RESULTS.md")
     arguments = parser.parse_args()
     unknown = sorted(set(arguments.targets) - set(TARGETS))
     if unknown:
         parser.error(f"no target is called {', '.join(unknown)}")
-    outcomes = campaign.run(arguments.targets or TARGETS, arguments.seconds, arguments.jobs)
+    outcomes = campaign.run(arguments.targets or TARGETS, arguments.seconds, arguments.jobs, arguments.seed)
     sys.stdout.write(campaign.table(outcomes) + "\n")
     bad = [one for one in outcomes if one.failed]
     for one in bad:

@@ -39,14 +39,14 @@ class Outcome:
         return bool(self.findings) or not self.ended_well
 
 
-def run(targets: Sequence[str], seconds: int, jobs: int) -> list[Outcome]:
+def run(targets: Sequence[str], seconds: int, jobs: int, seed: int = 0) -> list[Outcome]:
     """Fuzz each target for so long, `jobs` of them at a time; give the outcomes in order."""
     with ThreadPoolExecutor(jobs) as pool:
-        return list(pool.map(lambda target: fuzz(target, seconds), targets))
+        return list(pool.map(lambda target: fuzz(target, seconds, seed=seed), targets))
 
 
-def fuzz(target: str, seconds: int, kept: Path = KEPT) -> Outcome:
-    """Fuzz a target for so long, from its seeds and what earlier runs found to be of interest."""
+def fuzz(target: str, seconds: int, kept: Path = KEPT, seed: int = 0) -> Outcome:
+    """Fuzz a target for so long, from its seeds and what earlier runs found to be of interest; chance begins at `seed`, anew for 0."""
     corpus, findings, log = kept / "corpus" / target, kept / "findings" / target, kept / f"{target}.log"
     corpus.mkdir(parents=True, exist_ok=True)
     findings.mkdir(parents=True, exist_ok=True)
@@ -54,7 +54,14 @@ def fuzz(target: str, seconds: int, kept: Path = KEPT) -> Outcome:
     _write(corpus, module.seeds())
     words = _dictionary(kept / f"{target}.dict", getattr(module, "WORDS", ()))
     limits = [f"-timeout={HANGS_S}", f"-rss_limit_mb={HARD_LIMIT_MB}", f"-max_len={MAX_INPUT_BYTES}"]
-    flags = [f"-max_total_time={seconds}", *limits, "-print_final_stats=1", f"-artifact_prefix={findings}/", f"-dict={words}"]
+    flags = [
+        f"-max_total_time={seconds}",
+        f"-seed={seed}",
+        *limits,
+        "-print_final_stats=1",
+        f"-artifact_prefix={findings}/",
+        f"-dict={words}",
+    ]
     command = [*WORKER, target, *flags, str(corpus)]
     with log.open("wb") as told, tempfile.TemporaryDirectory(prefix="fleetmark-fuzz-") as scratch:  # libFuzzer ends without a clean-up
         environ = {**os.environ, "TMPDIR": scratch}
