@@ -3,11 +3,11 @@
 import multiprocessing
 import os
 import signal
+from collections.abc import Mapping, Sequence
 from multiprocessing.context import ForkServerProcess
 from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 
-from faults import short_controller
 from faults.device import mount, unmount
 
 FORKS = multiprocessing.get_context("forkserver")  # each controller is a process of its own; what it imports is imported once
@@ -19,6 +19,12 @@ def begin(clock_library: Path) -> None:
     os.environ["LD_PRELOAD"] = str(clock_library)
     ensure_running()
     del os.environ["LD_PRELOAD"]
+
+
+def _be(words: Sequence[str], folder: str, log: str, environ: Mapping[str, str]) -> None:
+    from faults import short_controller  # changes what it imports: in the controllers' processes alone
+
+    short_controller.run(words, folder, log, environ)
 
 
 class Controller:
@@ -40,7 +46,7 @@ class Controller:
         """Begin a command; the one before has ended."""
         with self.log.open("a") as log:
             log.write(f"$ {' '.join(words)}\n")
-        self.process = FORKS.Process(target=short_controller.run, args=(words, str(self.folder), str(self.log), self._environ))
+        self.process = FORKS.Process(target=_be, args=(words, str(self.folder), str(self.log), self._environ))
         self.process.start()
 
     def wait(self, timeout_s: float) -> int | None:
