@@ -72,7 +72,8 @@ def _clear(fleet: "Fleet", session: Session, launch: str, ended: bool) -> None:
         except FaultError as error:
             if is_passing(error) or error.fault.code in REFUSED:
                 raise
-            fleet.listener.say(f"{session.device.name}: launch {launch} stays there: {error}")
+            what = "stays there" if step == session.forget else "could not be ended"
+            fleet.listener.say(f"{session.device.name}: launch {launch} {what}: {error}")
 
 
 def _log(job: Job, status: str, fault: Fault | None) -> None:
