@@ -45,11 +45,12 @@ class StubSession(Session):
         del backend, options, probe
         return Choice("", None)
 
-    def forget(self, launch: str) -> None:
-        """Delete a stored launch, as a run does."""
-        lines = Path(self.device.agent.cache_dir, "launches", launch, "events.jsonl").read_bytes().splitlines()
-        self.own_s[self.device.name] += json.loads(lines[-1])["t"] - json.loads(lines[0])["t"]
-        super().forget(launch)
+    def forget(self, *launches: str) -> None:
+        """Delete stored launches, as a run does."""
+        for launch in launches:
+            lines = Path(self.device.agent.cache_dir, "launches", launch, "events.jsonl").read_bytes().splitlines()
+            self.own_s[self.device.name] += json.loads(lines[-1])["t"] - json.loads(lines[0])["t"]
+        super().forget(*launches)
 
 
 class Quiet:
