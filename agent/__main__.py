@@ -7,7 +7,6 @@ starts ``worker`` and ``try``.
 import argparse
 import os
 import sys
-import time
 from typing import Any, Callable, Dict, List, Optional
 
 from agent.cache import DEFAULT, Cache
@@ -81,15 +80,10 @@ def _texts(request: Dict[str, Any], name: str) -> List[str]:
     return load(List[str], request.get(name, []), name)  # type: ignore[no-any-return]
 
 
-def _clock(_: Cache, __: Dict[str, Any], ___: argparse.Namespace) -> Any:
-    return {"monotonic_s": time.monotonic()}
-
-
 VERBS: Dict[str, Callable[[Cache, Dict[str, Any], argparse.Namespace], Any]] = {
     "probe": _probe,
     "install": _install,
     "lease": _lease,
-    "clock": _clock,
     "start": _start,
     "cancel": _cancel,
     "verify": _verify,

@@ -202,6 +202,8 @@ class Remote:
                 event = answers.event(self.name, line)
                 if event.type != "lost" and event.seq != start:
                     raise answers.fault(self.name, f"launch {launch} tells event {event.seq} where {start} is due: its spool was damaged")
+                if start >= limits.MAX_EVENTS:
+                    raise answers.fault(self.name, f"launch {launch} tells more than {limits.MAX_EVENTS} events")
                 start += 1
                 yield event
                 if event.type in ("end", "lost"):

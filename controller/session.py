@@ -156,7 +156,6 @@ class Session:
             elif self.link.is_ended:
                 raise FaultError("link_lost", f"{self.device.name}: launch {launch} goes on by itself", "fleetmark run --resume")
             for event in remote.follow(launch, len(events), allowance):
-                _check_number(event, len(events))
                 events.append(event)
                 if event.type == "phase":
                     on_phase(str(event.data.get("name", ""))[:20], event.t)
@@ -235,14 +234,6 @@ class Session:
             power=None if job.cell.variant.endswith(UNSENSED) else power and power.model_dump(exclude_none=True, mode="json"),
             idle_s=profiles.IDLE_READINGS * period_s,
         )
-
-
-def _check_number(event: Event, due: int) -> None:
-    """Refuse an event that is not the next one: a line of the spool was garbled, or the device makes events up."""
-    if event.type != "lost" and event.seq != due:
-        raise FaultError("protocol", f"event {due} is missing: event {event.seq} came in its place", "run again", "follow")
-    if due >= limits.MAX_EVENTS:
-        raise FaultError("protocol", f"more than {limits.MAX_EVENTS} events", "run again", "follow")
 
 
 def _files(jobs: Iterator[Job]) -> Iterator[tuple[str, Path]]:

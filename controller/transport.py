@@ -155,9 +155,9 @@ class _SshStreams:
         self._channel.close()
         if group and not has_ended and self._client.is_active():
             with suppress(*_TROUBLE):
-                limits = replace(self._timeouts, begin_s=self._timeouts.kill_s)
-                killer = _SshStreams(self._client, f"/bin/sh -c 'kill -9 -{group}'", limits)
-                with _limit(limits.begin_s, killer.close):
+                brief = replace(self._timeouts, begin_s=self._timeouts.kill_s)
+                killer = _SshStreams(self._client, f"/bin/sh -c 'kill -9 -{group}'", brief)
+                with _limit(brief.begin_s, killer.close):
                     killer.exit_status()
                 killer.close()
 
