@@ -7,7 +7,7 @@ UV_VERSION := $(shell sed -n 's/^uv==//p' constraints.txt)
 COMPILE = $(BIN)/python -m compileall -q -j 0 .venv/lib >/dev/null || true # once, not in every process; packages hold files for other Pythons too
 INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constraints.txt
 
-.PHONY: demo test fuzz fuzz-long test-faults faults-long check format bench bench-fleet lab lab-down test-lab environments audit sbom clean
+.PHONY: demo test fuzz fuzz-long test-faults faults-long faults-boards check format bench bench-fleet lab lab-down test-lab environments audit sbom clean
 
 demo: $(STAMP) ## the example suite on this machine, and where its report is
 	$(BIN)/fleetmark run examples/fashion/suite.yaml --profile quick
@@ -34,6 +34,9 @@ test-faults: $(DEV_STAMP) ## five campaigns of faults on loopback devices; as ro
 
 faults-long: $(DEV_STAMP) ## hours; writes benchmarks/RESULTS.md
 	PYTHONPATH=tests $(BIN)/python -m faults --seeds 190 --results
+
+faults-boards: $(DEV_STAMP) lab ## ten campaigns on the emulated boards; writes benchmarks/RESULTS.md
+	PYTHONPATH=tests FAULTS_SCALE=4 $(BIN)/python -m faults --boards --seeds 10 --results
 
 format: $(DEV_STAMP)
 	$(BIN)/ruff format .

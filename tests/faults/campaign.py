@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,18 +17,20 @@ import psutil
 from controller.errors import FleetmarkError
 from controller.store import Store
 from faults import controllers, files, links, processes, suite
+from faults.board import ADDRESSES, Board
 from faults.checks import Evidence, is_through, problems
 from faults.controller import Controller
 from faults.device import Device
 from faults.evidence import EMPTY, leftovers, read_store, run_id
 from faults.kinds import KINDS, Kind, Missed, Scene
-from faults.limits import HUNG_S
+from faults.limits import HUNG_S, SCALE
+from faults.machine import Machine
 
 __all__ = ["Campaign", "Outcome", "controllers", "files", "links", "processes"]  # the modules of faults register them
 
 MAX_RESUMES = 3  # once all faults are over
 FAULTS_AT_LEAST, FAULTS_AT_MOST = 2, 4
-LATEST_S = 5.0  # when a fault begins, after a controller has reached a device
+LATEST_S = 5.0 * SCALE  # when a fault begins, after a controller has reached a device
 REPORT_EACH = 5
 
 
@@ -49,19 +52,23 @@ class Planned:
     """A fault, on which device and when."""
 
     kind: Kind
-    device: Device
+    device: Machine
     at_s: float
     rng: random.Random
 
 
 class Campaign:
-    """One seed. `cache` is shared by all campaigns: models, and what controllers make of them."""
+    """One seed. `cache` is shared by all campaigns: models, and what controllers make of them.
 
-    def __init__(self, seed: int, cache: Path, only: str = "") -> None:
+    It befalls loopback devices of its own or, `on_boards`, the emulated boards of tests/lab, which run.
+    """
+
+    def __init__(self, seed: int, cache: Path, only: str = "", on_boards: bool = False) -> None:
         self.outcome = Outcome(seed)
         self._rng = random.Random(seed)  # noqa: S311 - what can be seen again, not a secret
         self._cache = cache
         self._only = only
+        self._on_boards = on_boards
         self._begun_s = time.monotonic()
         self._connected = threading.Event()
         self._over = threading.Event()
@@ -79,11 +86,8 @@ class Campaign:
         return self.outcome
 
     def _run(self, folder: Path, stack: ExitStack) -> None:
-        library = clock_library(self._cache)
         kinds = self._kinds()
-        devices = [Device(folder / f"d{at}", f"d{at}", library) for at in range(self._rng.choice([2, 2, 3]))]
-        for device in devices:
-            stack.callback(device.close)
+        devices = list(self._devices(folder, stack))
         controller = Controller(folder / "lab", self._cache)
         stack.callback(controller.close)
         planned = [self._plan(kind, devices) for kind in kinds]
@@ -105,9 +109,18 @@ class Campaign:
     def _kinds(self) -> list[Kind]:
         if self._only:
             return [KINDS[self._only]]
-        return self._rng.sample(list(KINDS.values()), self._rng.randint(FAULTS_AT_LEAST, FAULTS_AT_MOST))
+        here = [kind for kind in KINDS.values() if kind.where != ("loopback" if self._on_boards else "board")]
+        return self._rng.sample(here, self._rng.randint(FAULTS_AT_LEAST, FAULTS_AT_MOST))
 
-    def _plan(self, kind: Kind, devices: list[Device]) -> Planned:
+    def _devices(self, folder: Path, stack: ExitStack) -> Iterator[Machine]:
+        library = clock_library(self._cache)
+        names = ADDRESSES if self._on_boards else [f"d{at}" for at in range(self._rng.choice([2, 2, 3]))]
+        for name in names:
+            device = Board(name) if self._on_boards else Device(folder / name, name, library)
+            stack.callback(device.close)
+            yield device
+
+    def _plan(self, kind: Kind, devices: list[Machine]) -> Planned:
         device = self._rng.choice(devices)
         if kind.prepare:
             kind.prepare(device)
@@ -139,7 +152,7 @@ class Campaign:
                 self._say(f"{place}: {kind.name} is over")
 
     def _control(
-        self, controller: Controller, threads: list[threading.Thread], rounds: int, devices: list[Device], planned: list[Planned]
+        self, controller: Controller, threads: list[threading.Thread], rounds: int, devices: list[Machine], planned: list[Planned]
     ) -> list[int | None]:
         """The exit codes of all controllers until the run is through, the faults begun with the first."""
         codes: list[int | None] = []
@@ -170,7 +183,7 @@ class Campaign:
             thread.join()
         return codes
 
-    def _await_connection(self, controller: Controller, devices: list[Device]) -> None:
+    def _await_connection(self, controller: Controller, devices: list[Machine]) -> None:
         """Have the faults wait until a device has been reached: before, a controller prepares models, for as long as that takes."""
         while controller.is_running() and not self._connected.is_set():
             if any(os.path.exists(device.cache.root) for device in devices):
@@ -178,7 +191,7 @@ class Campaign:
             time.sleep(0.02)
 
     def _evidence(
-        self, controller: Controller, devices: list[Device], planned: list[Planned], rounds: int, codes: list[int | None]
+        self, controller: Controller, devices: list[Machine], planned: list[Planned], rounds: int, codes: list[int | None]
     ) -> Evidence:
         cells, rows = read_store(controller, {device.name: device.tag for device in devices})
         return Evidence(rounds, cells, rows, _reasons(devices, planned), exit_codes=codes)
@@ -200,7 +213,7 @@ class Campaign:
         return [] if code == 0 else [f"the report ended with {code}"]
 
 
-def _reasons(devices: list[Device], planned: list[Planned]) -> dict[str, frozenset[str]]:
+def _reasons(devices: list[Machine], planned: list[Planned]) -> dict[str, frozenset[str]]:
     shared = EMPTY.union(*(one.kind.reasons for one in planned if one.kind.is_shared))
     return {
         device.tag: shared.union(*(one.kind.reasons for one in planned if one.device is device and not one.kind.is_shared))

@@ -8,7 +8,7 @@ from multiprocessing.context import ForkServerProcess
 from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 
-from faults.device import mount, unmount
+from faults.machine import mount, unmount
 
 FORKS = multiprocessing.get_context("forkserver")  # each controller is a process of its own; what it imports is imported once
 

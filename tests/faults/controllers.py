@@ -5,10 +5,10 @@ import sqlite3
 from collections.abc import Generator
 from contextlib import closing
 
-from faults.device import fill
 from faults.kinds import Missed, Scene, kind
 from faults.limits import PATIENCE_S
 from faults.links import LINK
+from faults.machine import fill
 
 ENDED = ("protocol", "crash", "cancelled", *LINK)  # of launches that the controller had noted and not started, or not followed to the end
 

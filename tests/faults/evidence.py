@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from controller.store import Store
 from faults.checks import CellState, Row
 from faults.controller import Controller
-from faults.device import Device
 from faults.limits import GONE_S
+from faults.machine import Machine
 from faults.suite import true_output
 
 PATIENCE_S = 20.0
@@ -85,13 +85,14 @@ def _outputs(controller: Controller) -> Iterator[tuple[str, NDArray[np.float32]]
             yield launch, np.frombuffer(zlib.decompress(values), "<f4").reshape(json.loads(shape))
 
 
-def leftovers(device: Device) -> list[str]:
+def leftovers(device: Machine) -> list[str]:
     """What runs or lies on a device after it has had time to come to rest."""
     end = time.monotonic() + GONE_S
-    while (device.processes() or device.running()) and time.monotonic() < end:
+    while (device.processes() or device.running() or device.lease_left_s()) and time.monotonic() < end:
         time.sleep(0.05)
     processes_ = [f"{device.name}: process {pid} still runs: {' '.join(words)[:200]}" for pid, words in device.processes().items()]
     launches = [f"{device.name}: launch {folder.name} is still there" for folder in device.launches()]
     blobs = Path(device.cache.path("blobs"))
     parts = [f"{device.name}: {path.name} is still there" for path in blobs.glob("*.part")] if blobs.is_dir() else []
-    return [*processes_, *launches, *parts]
+    lease = [f"{device.name}: it is held for {left_s:.1f} s more"] if (left_s := device.lease_left_s()) else []
+    return [*processes_, *launches, *parts, *lease]

@@ -8,8 +8,8 @@ from collections.abc import Generator
 from contextlib import suppress
 from pathlib import Path
 
-from faults.device import Device, fill
 from faults.kinds import Missed, Scene, kind
+from faults.machine import Machine, fill
 
 GARBAGE = (
     b"\xff\xfe\x00garbage\n",
@@ -35,15 +35,15 @@ def _flip(path: Path, at: float) -> None:
         file.write(bytes([old[0] ^ 0x40]))
 
 
-def _blobs(device: Device, ending: str) -> list[Path]:
+def _blobs(device: Machine, ending: str) -> list[Path]:
     return sorted(path for path in Path(device.cache.path("blobs")).iterdir() if path.name.endswith(".part") == bool(ending))
 
 
-def _spools(device: Device) -> list[Path]:
+def _spools(device: Machine) -> list[Path]:
     return [folder / "events.jsonl" for folder in device.running() if (folder / "events.jsonl").stat().st_size > 0]
 
 
-def _samples(device: Device) -> list[Path]:
+def _samples(device: Machine) -> list[Path]:
     return [file for folder in device.launches() for file in (folder / "files").iterdir() if file.stat().st_size > 0]
 
 
@@ -168,15 +168,15 @@ def lease_garbage(scene: Scene) -> Generator[float]:
     yield 0.0
 
 
-@kind("device's clock an hour ahead")
+@kind("device's clock an hour ahead", where="loopback")
 def clock_ahead(scene: Scene) -> Generator[float]:
     """The wall clock jumps and stays so."""
-    scene.device.clock.write_text("3600")
+    scene.loopback.clock.write_text("3600")
     yield 0.0
 
 
-@kind("device's clock an hour back")
+@kind("device's clock an hour back", where="loopback")
 def clock_back(scene: Scene) -> Generator[float]:
     """The wall clock jumps and stays so."""
-    scene.device.clock.write_text("-3600")
+    scene.loopback.clock.write_text("-3600")
     yield 0.0

@@ -3,6 +3,7 @@
 from collections.abc import Generator
 
 from faults.kinds import Scene, kind
+from faults.limits import SCALE
 
 LINK = ("link_lost", "unreachable", "timeout", "protocol")  # protocol: of a launch that was noted and never reached the device
 
@@ -55,25 +56,41 @@ def slow(scene: Scene) -> Generator[float]:
     scene.device.proxy.slow_down(0)
 
 
-@kind("sshd killed", *LINK)
+@kind("sshd killed", *LINK, where="loopback")
 def sshd_killed(scene: Scene) -> Generator[float]:
     """The SSH server dies with its connections and is started again."""
-    scene.device.sshd.kill()
+    scene.loopback.sshd.kill()
     yield scene.rng.uniform(0.1, 2.0)
-    scene.device.sshd.start()
+    scene.loopback.sshd.start()
 
 
-@kind("sshd hangs", *LINK)
+@kind("sshd hangs", *LINK, where="loopback")
 def sshd_hangs(scene: Scene) -> Generator[float]:
     """Its sessions stop, links intact."""
-    scene.device.sshd.freeze()
+    scene.loopback.sshd.freeze()
     yield scene.stop_s()
-    scene.device.sshd.thaw()
+    scene.loopback.sshd.thaw()
 
 
-@kind("host key changed", "host_key", *LINK)
+@kind("host key changed", "host_key", *LINK, where="loopback")
 def host_key(scene: Scene) -> Generator[float]:
     """Somebody else answers at the device's address, and later it does again itself."""
-    scene.device.other_key()
+    scene.loopback.other_key()
     yield scene.stop_s()
-    scene.device.own_key()
+    scene.loopback.own_key()
+
+
+@kind("cable pulled", *LINK, where="board")
+def cable_pulled(scene: Scene) -> Generator[float]:
+    """The network card is down: nobody is told, packets vanish."""
+    scene.board.pull_cable()
+    yield scene.rng.uniform(0.5, 2.0) * SCALE
+    scene.board.plug_cable()
+
+
+@kind("cable pulled for a long time", *LINK, where="board")
+def cable_pulled_long(scene: Scene) -> Generator[float]:
+    """Longer than the controller tries to come back."""
+    scene.board.pull_cable()
+    yield scene.stop_s() + 3.0 * SCALE
+    scene.board.plug_cable()

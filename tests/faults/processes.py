@@ -6,8 +6,10 @@ import signal
 from collections.abc import Generator
 from contextlib import suppress
 
+from faults.device import Device
 from faults.kinds import Missed, Scene, kind
 from faults.links import LINK
+from faults.machine import Machine
 
 SMALL_BYTES = 32 << 20
 
@@ -87,35 +89,33 @@ def agent_hangs(scene: Scene) -> Generator[float]:
 @kind("device rebooted", "rebooted", "busy", *LINK)
 def rebooted(scene: Scene) -> Generator[float]:
     """All of its processes end at once; it comes back with another boot id."""
-    scene.device.reboot()
+    scene.device.power_off()
     yield scene.rng.uniform(0.2, 2.0)
-    scene.device.sshd.start()
+    scene.device.power_on()
 
 
 @kind("device rebooted, a line half-written", "rebooted", "busy", "protocol", *LINK)
 def rebooted_half_written(scene: Scene) -> Generator[float]:
     """What it wrote last is there in part."""
     folders = scene.wait(scene.device.running)
-    scene.device.reboot()
+    scene.device.power_off()
     for folder in folders:
         with suppress(OSError):
             spool = folder / "events.jsonl"
             os.truncate(spool, max(0, spool.stat().st_size - scene.rng.randint(1, 60)))
     yield scene.rng.uniform(0.2, 2.0)
-    scene.device.sshd.start()
+    scene.device.power_on()
 
 
-def _a_silent_log(device: object) -> None:
+def _a_silent_log(device: Machine) -> None:
     """A power meter's log that is a pipe to which nobody writes: whoever opens it waits."""
-    from faults.device import Device
-
     assert isinstance(device, Device)
     log = device.clock.with_name("power.csv")
     os.mkfifo(log)
     device.power = {"driver": "csv_log", "path": str(log), "boundary": "board"}
 
 
-@kind("sensor hangs", prepare=_a_silent_log)
+@kind("sensor hangs", prepare=_a_silent_log, where="loopback")
 def sensor_hangs(_: Scene) -> Generator[float]:
     """Its first reading never ends, in every launch."""
     yield 0.0

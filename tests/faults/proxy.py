@@ -9,9 +9,9 @@ CHUNK_BYTES = 16384
 
 
 class Proxy:
-    """Forwards a loopback port of its own to `target`, another one."""
+    """Forwards a loopback port of its own to `target`, another address."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: tuple[str, int]) -> None:
         self._target = target
         self._refusing = False
         self._slow_bytes_per_s = 0.0
@@ -65,7 +65,7 @@ class Proxy:
         try:
             if self._refusing:
                 raise ConnectionRefusedError
-            server = socket.create_connection(("127.0.0.1", self._target), 10)
+            server = socket.create_connection(self._target, 10)
         except OSError:
             client.close()
             return

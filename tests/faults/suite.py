@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faults.device import Device
+from faults.machine import Machine
 
 NO_SUCH_PROVIDER = "CUDAExecutionProvider"  # of this machine's build: a cell with it fails truly
 MODELS = ("left", "right")
 HIDDEN = 20_000  # makes a model of 1.4 MB: an upload takes some time
 
 
-def write(folder: Path, devices: Sequence[Device], rng: random.Random, slow: bool) -> int:
+def write(folder: Path, devices: Sequence[Machine], rng: random.Random, slow: bool) -> int:
     """Write suite, inventory and models; give how many rounds the suite has: one where launches of a device take seconds."""
     models = MODELS[:1] if slow else MODELS
     backends: list[dict[str, Any]] = [{"name": "onnxruntime", "options": {"threads": 1}}]
