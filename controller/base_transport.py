@@ -45,12 +45,13 @@ class Transport(ABC):
         """The device as errors call it."""
         return f"{self.name} ({self.address})"
 
-    def exec(self, argv: Sequence[str], *, stdin: bytes | Source | None = None, timeout_s: float | None) -> Process:
+    def exec(self, argv: Sequence[str], *, stdin: bytes | Source | None = None, timeout_s: float | None, name: str = "") -> Process:
         """`argv` running on the device, word for word, to be used in a `with` block; returns once it has begun.
 
-        `stdin` is sent by a thread of its own. Raises FaultError `link_lost`, `timeout` or `protocol`, here and when it is used.
+        `stdin` is sent by a thread of its own; errors call the command by its `name`, or its first words. Raises FaultError
+        `link_lost`, `timeout` or `protocol`, here and when it is used.
         """
-        what = f"{self.description}: {' '.join(shlex.join(argv).split())[:80]}"
+        what = f"{self.description}: {name or ' '.join(shlex.join(argv).split())[:80]}"
         try:
             line = shellwords.wrap(argv)
         except ValueError as error:

@@ -93,7 +93,7 @@ class Conversation:
         self._outgoing = _Outgoing()
         self._is_asked, self._asked_s = True, time.monotonic()  # so that its answer may still come
         words = [cache_dir, zipapp.name, zipapp.sha256, str(len(zipapp.content)), f"{transport.timeouts.lease_s:g}"]
-        self._process = transport.exec([python, "-I", "-c", BOOTSTRAP, *words], stdin=self._outgoing, timeout_s=None)
+        self._process = transport.exec([python, "-I", "-c", BOOTSTRAP, *words], stdin=self._outgoing, timeout_s=None, name="the agent")
         try:
             beginning = self._beginning(python)
             self.shipped_bytes = 0 if beginning.present else len(zipapp.content)
