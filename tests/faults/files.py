@@ -78,7 +78,7 @@ def upload_damaged(scene: Scene) -> Generator[float]:
     """A byte changes in what has arrived of a file: the link is slow, so that it can be seen, and is lost afterwards."""
     scene.device.proxy.slow_down(400e3)
     try:
-        _flip(scene.wait(lambda: _blobs(scene.device, ".part"))[0], 0.3)
+        _flip(scene.wait(lambda: [part for part in _blobs(scene.device, ".part") if part.stat().st_size > 0])[0], 0.3)
     except (OSError, Missed):
         scene.device.proxy.slow_down(0)
         raise Missed from None
