@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from reports.charts.base import Chart, Drawn, Metrics, finished, foremost, runtime
+from reports.charts.base import Chart, Drawn, Metrics, finished, foremost, load_altair, runtime
 from reports.charts.coldstart import cold_start
 from reports.charts.drawing import Draw, Drawing, here
 from reports.charts.heat import heat, zoom
@@ -47,12 +47,16 @@ def cell_charts(table: Sequence[Row], records: Sequence[CellRecord] = (), draw: 
     shows two of them. With `records` the distributions of latencies are under their percentiles.
     """
     cells = foremost(ordered_cells(table), MOST_CELLS)
+    if cells:
+        load_altair()
     names = cell_names(table, statuses=True)
     return _finished(_of_cells(cells, names, {record.id: record for record in records}), draw)
 
 
 def further_charts(table: Sequence[Row], pairings: Sequence[Pairing], courses: Sequence[Course], draw: Draw = here) -> dict[str, Chart]:
     """The charts of the first pairings, and of the courses that were throttled or, where none was, of the hottest; by their names."""
+    if pairings or courses:
+        load_altair()
     names = cell_names(table, statuses=True)
     return _finished(chain(_of_pairings(pairings, names), _over_time(courses, names)), draw)
 

@@ -3,6 +3,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import re
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -87,6 +88,21 @@ def _bundle() -> str:
     if "</script" in bundle.lower() or "<!--" in bundle or "\r" in bundle:
         raise ValueError("vl_convert's JavaScript bundle holds what would end or change a script element")
     return bundle
+
+
+def load_altair() -> None:
+    """Import Vega-Altair before the first chart does, and jsonschema with it, but without its check of IRIs, which nothing here asks for.
+
+    Where rfc3987_syntax is installed, as it is beside Jupyter, that check takes seconds of every process that draws.
+    """
+    costly = "rfc3987_syntax"
+    if costly in sys.modules:
+        return
+    sys.modules[costly] = None  # pyright: ignore[reportArgumentType]  for an import it then is not there
+    try:
+        import altair as altair
+    finally:
+        del sys.modules[costly]
 
 
 def finished(name: str, title: str, drawn: Drawn, draw: Draw, *params: Mapping[str, Any]) -> Chart:

@@ -5,7 +5,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from reports.charts.base import Chart, Datum, column, fading, finished, point, tooltip
+from reports.charts.base import Chart, Datum, column, fading, finished, load_altair, point, tooltip
 from reports.charts.drawing import Draw, here
 from reports.charts.style import SERIES
 from reports.labels import cell_names
@@ -23,6 +23,7 @@ def trend_charts(trend: Trend | None, table: Sequence[Row], draw: Draw = here) -
     points = [each for line in lines if len(line) > 1 for each in line]
     if trend is None or not points:
         return {}
+    load_altair()
     drawn = (_drawn(points, trend), {"points": points})
     return {"trend": finished("trend", "Headline of each cell over the runs, as times its first", drawn, draw)}
 
