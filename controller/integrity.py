@@ -9,8 +9,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from agent.schema import SchemaError
-from controller.outcome import MEASURED
-from controller.stored import cell_record, device_record, launch_record, variant_record
+from controller.stored import MEASURED, cell_record, device_record, launch_record, variant_record
 from controller.tables import cells, devices, launches, samples, variants
 
 MOST = 20  # of each kind that are told one by one

@@ -20,7 +20,7 @@ from controller.landing import Ended
 from controller.listener import label
 from controller.retries import PAUSE
 from controller.session import Job, Session
-from controller.stored import status_of
+from controller.stored import MEASURED, status_of
 from controller.tables import PROFILED
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Lane:
             expected = device.expect.power_mode
             if expected and probe.power_mode != expected:
                 fleet.listener.say(f"{device.name}: its power mode is {probe.power_mode or 'not told'}, {expected} is expected")
-            session.forget(*(launch for job in jobs for launch in fleet.stored.get(job.id, ())))  # that a controller died before it did
+            session.forget(*fleet.stored.get(device.name, ()))  # a controller may have died before it did
             self._collect_pending(session, jobs)
             fleet.listener.phase(device.name, "ship")
             faults = session.ship(missing, probe)
@@ -199,13 +199,13 @@ class Lane:
         if attempt:
             session.upload_again(job)  # what is damaged or gone there may be why the launch was lost
         launch = f"{fleet.run_id}-{job.id}-{round_}-{attempt}-{secrets.token_hex(2)}"
-        fleet.store.begin_launch(fleet.run_id, job.id, round_, launch, now())
+        fleet.begin(job, round_, launch)
         measure = functools.partial(session.measure, job, launch, not fleet.done.get(job.id), functools.partial(self._hear, job))
         begun_s, queued_s = time.monotonic(), session.link.queued_s
         with context.at(launch=launch):
             self._hear(job, "start", None)
             ended = landing.land(fleet, session, job, launch, round_, measure)
-        if ended.status in outcome.MEASURED:
+        if ended.status in MEASURED:
             fleet.estimate.took(job.id, time.monotonic() - begun_s - (session.link.queued_s - queued_s))
         self._count_lost(job, ended)
         return ended
@@ -228,7 +228,7 @@ class Lane:
             return
         self._rest_others(job.cell.device)
         launch = f"{fleet.run_id}-{job.id}-operations-{secrets.token_hex(2)}"
-        fleet.store.begin_launch(fleet.run_id, job.id, PROFILED, launch, now())
+        fleet.begin(job, PROFILED, launch)
         measure = functools.partial(session.profile_operations, job, launch, functools.partial(self._hear, job))
         try:
             with context.at(launch=launch):
@@ -246,7 +246,7 @@ class Lane:
 
     def _landed(self, job: Job, status: str) -> None:
         """Tell of a launch that is over; a cell whose launch failed is set aside."""
-        if status not in outcome.MEASURED | {"cancelled"}:
+        if status not in MEASURED | {"cancelled"}:
             self._set_aside.add(job.id)
         self.tell_left()
         self.fleet.listener.landed(job, status)

@@ -16,8 +16,6 @@ from controller.stored import status_of
 from reports import steadiness
 from reports.records import DeviceRecord, LaunchRecord, Price
 
-MEASURED = frozenset({"valid", "unsteady", "throttled"})  # of STATUSES: the launch gave numbers
-
 
 @dataclass(frozen=True, slots=True)
 class Outcome:

@@ -21,11 +21,12 @@ from controller.inventory import Device, Meter
 from controller.lane import now
 from controller.laptop import cache_folder
 from controller.listener import Listener
-from controller.outcome import MEASURED, device_record
+from controller.outcome import device_record
 from controller.plan import PlannedCell
 from controller.queueing import Patience
 from controller.session import Job, Session
 from controller.store import Store
+from controller.stored import MEASURED
 from controller.suite import Suite
 from controller.variants import Prepared
 from reports.foreign import protocol_of
@@ -136,7 +137,11 @@ def _execute(
     store.cell_faults(run_id, {job.id: None for job in jobs})
     done = {cell.id: {launch.round: launch.id for launch in cell.launches if launch.status in MEASURED} for cell in record.cells}
     fleet = _fleet(request, store, listener, run_id, prepared, done)
-    fleet.stored = {cell.id: [launch.id for launch in (*cell.launches, cell.profiled) if launch] for cell in record.cells}
+    for cell in record.cells:
+        stored = [launch.id for launch in (*cell.launches, cell.profiled) if launch]
+        fleet.stored.setdefault(cell.cell.device, []).extend(stored)
+        fleet.begun[cell.id] = len(stored)
+    fleet.begun.update(cell for _, cell, _ in fleet.pending)
     fleet.patience, fleet.estimate = patience, _estimate(request, jobs)
     if profiles.of_suite(request.suite).profiled_inferences:
         fleet.unprofiled = {job.id for job in jobs if not _is_profiled(by_id[job.id])}

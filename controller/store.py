@@ -13,7 +13,6 @@ from typing import Any, Self
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
-from sqlalchemy.dialects import postgresql, sqlite
 
 from agent.schema import Cell, Fault, SchemaError, dump
 from controller.alone import alone
@@ -158,10 +157,10 @@ class Store:
 
         self._database.write(change)
 
-    def begin_launch(self, run_id: str, cell_id: str, round_: int, launch_id: str, started_at: str) -> None:
+    def begin_launch(self, run_id: str, cell_id: str, round_: int, launch_id: str, started_at: str, number: int = 0) -> None:
         """Note that a launch is about to start, so that a controller that dies can be resumed.
 
-        Raises FleetmarkError where the run is held by `exclusive` and somebody else has it by now.
+        `number` says which of its cell's launches it is, for a clock may be set back between two. Raises FleetmarkError where the run is held by `exclusive` and somebody else has it by now.
         """
         self._still_alone()
         row = {
@@ -170,7 +169,7 @@ class Store:
             "cell_id": cell_id,
             "round": round_,
             "status": "started",
-            "document": {"started_at": started_at},
+            "document": {"started_at": started_at, "number": number},
         }
         self._database.write(lambda connection: connection.execute(launches.insert().values(row)))
 
@@ -260,7 +259,7 @@ class Store:
             by_cell: dict[str, list[LaunchRecord]] = {}
             done = (launches.c.run_id == run_id) & (launches.c.status != "started")
             rows = connection.execute(sa.select(launches).where(done)).all()
-            for row in sorted(rows, key=lambda row: (row.round, row.document["started_at"])):
+            for row in sorted(rows, key=in_order):
                 by_cell.setdefault(row.cell_id, []).append(launch_record(row, raw.get(row.id, {})))
             found_devices = {
                 row.name: device_record(row) for row in connection.execute(sa.select(devices).where(devices.c.run_id == run_id))
@@ -296,7 +295,7 @@ class Store:
                 cells, (cells.c.run_id == launches.c.run_id) & (cells.c.id == launches.c.cell_id)
             )
             rows = connection.execute(query.where((launches.c.run_id == run_id) & (launches.c.status != "started"))).all()
-            for row in sorted(rows, key=lambda row: (row.position, row.cell_id, row.round, row.document["started_at"])):
+            for row in sorted(rows, key=lambda row: (row.position, row.cell_id, *in_order(row))):
                 stored = sa.select(samples).where((samples.c.launch_id == row.id) & ~samples.c.metric.startswith(OUTPUTS))
                 yield raw_launch(run_id, row, connection.execute(stored.order_by(samples.c.metric)))
 
@@ -311,6 +310,8 @@ def _readable(run_id: str) -> Generator[None]:
 
 
 def _add_missing(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
+    from sqlalchemy.dialects import postgresql, sqlite  # with all drivers that they know: reading a store needs one of them
+
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     if rows:
         connection.execute(insert(table).on_conflict_do_nothing(), rows)

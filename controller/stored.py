@@ -19,6 +19,7 @@ from reports.records import CellRecord, DeviceRecord, LaunchRecord, Price, Varia
 from reports.table import names_of
 
 LONGEST_UNIT = 64
+MEASURED = frozenset({"valid", "unsteady", "throttled"})  # of STATUSES: the launch gave numbers
 
 
 def pack(sample: Samples) -> dict[str, Any]:
@@ -78,6 +79,11 @@ def launch_document(launch: LaunchRecord) -> dict[str, Any]:
         "details": dict(launch.details),
         "notes": list(launch.notes),
     }
+
+
+def in_order(row: Any) -> tuple[int, int, str]:
+    """Give what a cell's launches are sorted by: as they were begun, those of a round together; before schema 3 by the clock alone."""
+    return row.round, row.document.get("number", 0), row.document["started_at"]
 
 
 def launch_record(row: Any, values: Mapping[str, NDArray[np.float64]]) -> LaunchRecord:

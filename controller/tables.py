@@ -1,7 +1,6 @@
 """The tables of the results database."""
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 
 SCHEMA = 3  # controller/migrations/versions has the way to it from each earlier one
 PROFILED = -1  # the round of a launch that timed operations: it is in none of the measured ones
@@ -11,7 +10,7 @@ metadata = sa.MetaData()
 
 def text(length: int) -> sa.String:
     """Give a column's text type; on PostgreSQL of any length and in the order of its bytes, as SQLite has it whatever the length says."""
-    return sa.String(length).with_variant(postgresql.TEXT(collation="C"), "postgresql")
+    return sa.String(length).with_variant(sa.TEXT(collation="C"), "postgresql")
 
 
 runs = sa.Table(

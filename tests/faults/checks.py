@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.outcome import MEASURED
 from controller.run import PASSING
+from controller.stored import MEASURED
 
 CLOSE = 1e-3  # of an output's largest value: other models' outputs are far away from that
 STARTED = "started"
