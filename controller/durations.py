@@ -1,6 +1,7 @@
-"""Times that people write and read: 90s, 15m, 2h, 1h30m."""
+"""Times that people write and read: 90s, 15m, 2h, 1h30m; and now."""
 
 import re
+from datetime import UTC, datetime
 
 _WRITTEN = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?:in)?)?(?:(\d+(?:\.\d+)?)s)?", re.ASCII)
 _SECONDS = (3600.0, 60.0, 1.0)
@@ -26,3 +27,8 @@ def shown(seconds: float) -> str:
         return f"{minutes} min"
     hours = round(seconds / 3600)
     return f"{minutes // 60} h {minutes % 60:02} min" if hours < 48 else f"{hours // 24} d {hours % 24:02} h"
+
+
+def now() -> str:
+    """Give the time as ISO 8601 in UTC, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -3,12 +3,14 @@
 import contextvars
 import functools
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
 from agent.schema import FaultError
 from controller import lanes, outputs
+from controller.durations import now
 from controller.estimate import Estimate
 from controller.inventory import Device
 from controller.lane import Lane
@@ -26,7 +28,7 @@ class Fleet:
     """One run's measuring: `done` are the launches that the store has of each cell by round.
 
     `unprofiled` are the cells whose operations are to be timed, in a launch more after all others of their lane; `stored` are all launches
-    by cell that the store has from before.
+    by device that the store has from before, `begun` how many of each cell have been begun.
     """
 
     run_id: str
@@ -37,7 +39,8 @@ class Fleet:
     reference: outputs.References
     done: dict[str, dict[int, str]] = field(default_factory=dict[str, dict[int, str]])
     pending: list[tuple[str, str, int]] = field(default_factory=list[tuple[str, str, int]])
-    stored: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
+    stored: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    begun: Counter[str] = field(default_factory=Counter[str])
     owner: str = ""  # as others are told of it who wait
     patience: Patience = field(default_factory=lambda: Patience(waits=False))
     estimate: Estimate = field(default_factory=Estimate)
@@ -50,6 +53,11 @@ class Fleet:
     def stopping(self) -> threading.Event:
         """Whether no launch is to begin any more."""
         return self.patience.stopped
+
+    def begin(self, job: Job, round_: int, launch: str) -> None:
+        """Note that a launch is about to start."""
+        self.begun[job.id] += 1
+        self.store.begin_launch(self.run_id, job.id, round_, launch, now(), self.begun[job.id])
 
     def session(self, device: Device) -> Session:
         """Give a device's session, with what it shares with the others."""

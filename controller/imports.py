@@ -9,9 +9,9 @@ from agent.schema import Cell, cell_id
 from backends import NAMES
 from controller import foreign
 from controller.collect import Samples
+from controller.durations import now
 from controller.errors import FleetmarkError
 from controller.foreign import Reading, Source
-from controller.lane import now
 from controller.run import new_id
 from controller.store import Store
 from reports.foreign import ABOUT, TOOL

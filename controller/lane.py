@@ -6,7 +6,6 @@ import secrets
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING
 
@@ -266,8 +265,3 @@ def interleaved(jobs: Sequence[Job]) -> Iterator[Job]:
 
 def _ignore(*_: object) -> None:
     pass
-
-
-def now() -> str:
-    """Give the time as ISO 8601 in UTC, to the millisecond."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

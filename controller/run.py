@@ -14,11 +14,11 @@ from agent import VERSION
 from agent.schema import Cell, Fault, cell_id
 from controller import context, profiles, runtimes, variants
 from controller import plan as planning
+from controller.durations import now
 from controller.errors import FleetmarkError
 from controller.estimate import Estimate
 from controller.fleet import Fleet
 from controller.inventory import Device, Meter
-from controller.lane import now
 from controller.laptop import cache_folder
 from controller.listener import Listener
 from controller.outcome import device_record

@@ -25,6 +25,7 @@ from controller.stored import (
     cell_record,
     device_document,
     device_record,
+    in_order,
     launch_document,
     launch_record,
     pack,
@@ -160,7 +161,8 @@ class Store:
     def begin_launch(self, run_id: str, cell_id: str, round_: int, launch_id: str, started_at: str, number: int = 0) -> None:
         """Note that a launch is about to start, so that a controller that dies can be resumed.
 
-        `number` says which of its cell's launches it is, for a clock may be set back between two. Raises FleetmarkError where the run is held by `exclusive` and somebody else has it by now.
+        `number` says which of its cell's launches it is, for a clock may be set back between two. Raises FleetmarkError where the run is
+        held by `exclusive` and somebody else has it by now.
         """
         self._still_alone()
         row = {

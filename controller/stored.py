@@ -82,7 +82,7 @@ def launch_document(launch: LaunchRecord) -> dict[str, Any]:
 
 
 def in_order(row: Any) -> tuple[int, int, str]:
-    """Give what a cell's launches are sorted by: as they were begun, those of a round together; before schema 3 by the clock alone."""
+    """Give what a cell's launches are sorted by: as they were begun, those of a round together; older stores have the clock alone."""
     return row.round, row.document.get("number", 0), row.document["started_at"]
 
 

@@ -394,11 +394,11 @@ def test_a_power_mode_other_than_expected_is_said(bench: Bench) -> None:
 
 
 def test_what_was_stored_and_not_deleted_is_deleted_by_a_resumed_run(bench: Bench) -> None:
-    """A controller that died between the two leaves nothing on the device for good."""
+    """A controller that died between the two leaves nothing on the device for good, not of cells either that have nothing left to do."""
     job, launch = bench.job(), bench.agent.start()
     bench.agent.follow(launch)
     reference = {("tiny", "onnx"): np.arange(96, dtype=np.float32).reshape(6, 16) @ np.arange(32, dtype=np.float32).reshape(16, 2)}
-    fleet = Fleet(RUN, bench.store, 1, bench.listener, bench.session, reference, stored={job.id: [launch, "gone"]})
+    fleet = Fleet(RUN, bench.store, 1, bench.listener, bench.session, reference, stored={"laptop": [launch, "gone"]})
     fleet.run([bench.device], [job])
     assert bench.left() == []
     assert bench.listener.statuses == ["valid"]

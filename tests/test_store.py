@@ -41,6 +41,17 @@ def begun(folder: Path, *launches: str) -> Store:
     return store
 
 
+def test_launches_keep_their_order_when_the_clock_is_set_back(tmp_path: Path) -> None:
+    """The last try of a round decides what a resumed run does: it stays the last although it began an hour earlier by the clock."""
+    store = begun(tmp_path)
+    for number, (name, hour) in enumerate([("first", 3), ("second", 2), ("third", 1)], 1):
+        store.begin_launch("run", cell_id(CELL), 0, name, f"2026-01-01T0{hour}:00:00.000+00:00", number)
+        store.finish_launch(launch(name, status="failed", fault=CRASH), [])
+    (cell,) = store.load_run("run").cells
+    assert [one.id for one in cell.launches] == ["first", "second", "third"]
+    assert [one.names["launch"] for one in store.raw("run")] == ["first", "second", "third"]
+
+
 @settings(max_examples=12, deadline=None)
 @given(
     latencies=npst.arrays(np.int64, st.integers(1, 50), elements=st.integers(0, 2**53)),
