@@ -12,7 +12,7 @@ from pathlib import Path
 
 from faults import checks, controller
 from faults.campaign import Campaign, Outcome, clock_library
-from faults.kinds import KINDS
+from faults.kinds import KINDS, befalling
 
 
 def main() -> int:
@@ -36,13 +36,14 @@ def main() -> int:
             outcome = Campaign(seed, cache, only, arguments.boards).run()
             outcomes.append(outcome)
             tell(outcome, arguments.verbose)
-    sys.stdout.write(f"{summary(outcomes)}\n")
+    told = summary(outcomes, "board" if arguments.boards else "loopback")
+    sys.stdout.write(f"{told}\n")
     if arguments.results:
         from benchmarks import results
 
         where, target = ("faults on emulated boards", "faults-boards") if arguments.boards else ("faults", "faults-long")
         first = f"Seeds from {arguments.first} on, by `make {target}`; how often each fault found what it was for:"
-        results.write(where, results.describe(["paramiko", "sqlalchemy"]), f"{first}\n```\n{summary(outcomes)}\n```")
+        results.write(where, results.describe(["paramiko", "sqlalchemy"]), f"{first}\n```\n{told}\n```")
     return 1 if any(outcome.problems for outcome in outcomes) else 0
 
 
@@ -63,10 +64,10 @@ def tell(outcome: Outcome, verbose: bool) -> None:
     sys.stdout.flush()
 
 
-def summary(outcomes: list[Outcome]) -> str:
+def summary(outcomes: list[Outcome], where: str) -> str:
     """How often each fault befell a run, and what came of all of them."""
     hits = Counter(name for outcome in outcomes for name in outcome.hit)
-    lines = [f"{hits[name]:5d} {name}" for name in sorted(KINDS)]
+    lines = [f"{hits[name]:5d} {name}" for name in sorted(kind.name for kind in befalling(where))]
     found = [outcome.evidence for outcome in outcomes if outcome.evidence]
     told = {word: sum(line.startswith(word) for outcome in outcomes for line in outcome.problems) for word in ("lost", "doubled", "wrong")}
     launches = f"{sum(map(checks.measured, found))} launches measured, {sum(map(checks.failed, found))} failed with their true reason"

@@ -22,7 +22,7 @@ from faults.checks import Evidence, is_through, problems
 from faults.controller import Controller
 from faults.device import Device
 from faults.evidence import EMPTY, leftovers, read_store, run_id
-from faults.kinds import KINDS, Kind, Missed, Scene
+from faults.kinds import KINDS, Kind, Missed, Scene, befalling
 from faults.limits import HUNG_S, SCALE
 from faults.machine import Machine
 
@@ -109,8 +109,8 @@ class Campaign:
     def _kinds(self) -> list[Kind]:
         if self._only:
             return [KINDS[self._only]]
-        here = [kind for kind in KINDS.values() if kind.where != ("loopback" if self._on_boards else "board")]
-        return self._rng.sample(here, self._rng.randint(FAULTS_AT_LEAST, FAULTS_AT_MOST))
+        found = befalling("board" if self._on_boards else "loopback")
+        return self._rng.sample(found, self._rng.randint(FAULTS_AT_LEAST, FAULTS_AT_MOST))
 
     def _devices(self, folder: Path, stack: ExitStack) -> Iterator[Machine]:
         library = clock_library(self._cache)

@@ -78,6 +78,11 @@ class Kind(NamedTuple):
 KINDS: dict[str, Kind] = {}
 
 
+def befalling(where: str) -> list[Kind]:
+    """The faults that befall loopback devices, or boards."""
+    return [kind for kind in KINDS.values() if kind.where in ("", where)]
+
+
 def kind(
     name: str,
     *reasons: str,
