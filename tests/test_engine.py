@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from compress_models import context, example
+from engine_jobs import die, die_once, double
 
 from agent.schema import Artifact, Fault, FaultError, decode, load
 from compress import recipes, training
@@ -45,29 +46,6 @@ def chosen(request: pytest.FixtureRequest) -> Engine:
     return Local() if request.param == "local" else engine.choose(request.getfixturevalue("scheduler"))
 
 
-def double(number: int) -> int:
-    """A job; 3 is at fault, 4 too large."""
-    if number == 3:
-        raise FaultError("bad_data", "three", "take another")
-    if number == 4:
-        raise MemoryError
-    return 2 * number
-
-
-def die_once(marker: Path) -> str:
-    """A job whose process dies the first time that it runs."""
-    if not marker.exists():
-        marker.write_text("dead")
-        os.kill(os.getpid(), signal.SIGKILL)
-    return "alive"
-
-
-def die(_: int) -> int:
-    """A job that kills whoever runs it."""
-    os.kill(os.getpid(), signal.SIGKILL)
-    return 0
-
-
 def test_each_job_has_its_result_or_its_fault(chosen: Engine) -> None:
     """Results come in any order, each with its job; a FaultError becomes the fault of its job alone."""
     outcomes = dict(chosen.run(double, [1, 2, 3, 4]))
@@ -95,17 +73,14 @@ def test_whoever_stops_early_cancels_the_rest(chosen: Engine) -> None:
     running.close()  # type: ignore[attr-defined]
 
 
-def linger(fifo: Path) -> None:
-    """A job that starts a program which writes a byte to the pipe and holds it open; the next job would do so again."""
-    with fifo.open("wb") as held:
-        subprocess.run([sys.executable, "-c", "import time; print(flush=True); time.sleep(1000)"], stdout=held, check=False)
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_nothing_goes_on_after_its_owner(number: int, tmp_path: Path) -> None:
     """However the process that asked for the work ends, the workers and what they started end too, and no queued job begins."""
     os.mkfifo(tmp_path / "fifo")
-    code = "import test_engine, pathlib, sys; list(test_engine.Local(1).run(test_engine.linger, [pathlib.Path(sys.argv[1])] * 3))"
+    code = (
+        "import engine_jobs, pathlib, sys; from controller.engine import Local; "
+        "list(Local(1).run(engine_jobs.linger, [pathlib.Path(sys.argv[1])] * 3))"
+    )
     owner = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path / "fifo")],
         cwd=Path(__file__).parent,
