@@ -1,5 +1,6 @@
 """Model files that are broken or hostile, and a program that gives each to the command line: FOLDER."""
 
+import importlib
 import json
 import os
 import resource
@@ -15,6 +16,8 @@ import numpy as np
 import onnx
 from ai_edge_litert import schema_py_generated as schema
 from onnx import TensorProto, helper, numpy_helper
+
+from compress.techniques import implementations
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "fashion"
 ADDRESS_SPACE_BYTES = 4 << 30
@@ -347,11 +350,16 @@ def snapshot(folder: Path) -> set[tuple[Path, object]]:
     return seen | {(path, None) for path in folder.parent.iterdir()}
 
 
+def import_all() -> None:
+    """What a command imports, once and not in each child."""
+    for name in ("controller.cli.__main__", "controller.single", "controller.bench", "controller.run", "rich.console", "rich.table"):
+        importlib.import_module(name)
+    implementations()
+
+
 def main(base: Path) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE_BYTES, ADDRESS_SPACE_BYTES))
-    import controller.bench
-    import controller.run  # noqa: F401 - once, and not in each child
-
+    import_all()
     told: dict[str, dict[str, object]] = {}
     for name, make in CASES.items():
         folder = base / name
