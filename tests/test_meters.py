@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -120,6 +120,18 @@ def huge(handler: Handler) -> None:
     handler.say(b'{"apower": 25.7, "pad": "' + b"x" * 70_000 + b'"}')
 
 
+def less_than_nothing(handler: Handler) -> None:
+    """A chunk whose size is negative, without an end."""
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n")
+    with suppress(OSError):
+        while True:
+            handler.wfile.write(b" " * 65536)
+
+
+def beyond_all_numbers(handler: Handler) -> None:
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-9223372036854775808\r\n{}\r\n")
+
+
 def nested(handler: Handler) -> None:
     handler.say(b"[" * 30_000)
 
@@ -158,6 +170,8 @@ def broken(handler: Handler) -> None:
         (huge, "longer than 65536 bytes", SLOW),
         (nested, "not JSON", SLOW),
         (garbage, "not HTTP", SLOW),
+        (less_than_nothing, "longer than 65536 bytes", SLOW),
+        (beyond_all_numbers, "not HTTP", SLOW),
         (broken, "answers 500", SLOW),
         (trickle, "no answer within 0.2 s", {"timeout_s": 0.2}),
         (trickle_body, "no answer within 0.2 s", {"timeout_s": 0.2}),

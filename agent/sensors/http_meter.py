@@ -97,7 +97,7 @@ class HttpMeter(PowerSensor):
                     answer = self._exchange(connection, self.url.path.rstrip("/") + target)
                 finally:
                     timer.cancel()
-            except (OSError, ValueError, http.client.HTTPException) as error:
+            except (OSError, OverflowError, ValueError, http.client.HTTPException) as error:
                 if late.is_set() or isinstance(error, socket.timeout):
                     raise self._late() from None
                 raise self._error(getattr(error, "strerror", None) or "its answer is not HTTP") from None
@@ -111,7 +111,7 @@ class HttpMeter(PowerSensor):
         begin = time.monotonic()
         connection.request("GET", target, headers={"Connection": "close", **self._authorization(target)})
         with connection.getresponse() as response:
-            body = response.read(MAX_BYTES + 1)
+            body = _body(response)
         return _Answer(response.status, response.headers.get("WWW-Authenticate", ""), body, (begin + time.monotonic()) / 2)
 
     def _authorization(self, target: str) -> Dict[str, str]:
@@ -156,6 +156,17 @@ def below(answer: Any, *keys: str) -> Any:
     for key in keys:
         answer = answer.get(key) if isinstance(answer, dict) else None
     return answer
+
+
+def _body(response: http.client.HTTPResponse) -> bytes:
+    """As much of the body as is of interest, in pieces: of a chunk of less than no bytes `read` would take all that comes."""
+    body = b""
+    while len(body) <= MAX_BYTES:
+        piece = response.read1(MAX_BYTES)
+        if not piece:
+            break
+        body += piece
+    return body
 
 
 def _cut(sock: Any, late: threading.Event) -> None:
