@@ -72,6 +72,7 @@ class Fleet:
         An error that is no device's, such as the store's, stops all lanes and is raised; running launches go on, to be collected later.
         """
         found = self.lanes(devices, jobs)
+        self.begun = self.store.begun(self.run_id)
         self.is_crowded = len(devices) > self.links.limit
         if not found:
             return

@@ -138,10 +138,7 @@ def _execute(
     done = {cell.id: {launch.round: launch.id for launch in cell.launches if launch.status in MEASURED} for cell in record.cells}
     fleet = _fleet(request, store, listener, run_id, prepared, done)
     for cell in record.cells:
-        stored = [launch.id for launch in (*cell.launches, cell.profiled) if launch]
-        fleet.stored.setdefault(cell.cell.device, []).extend(stored)
-        fleet.begun[cell.id] = len(stored)
-    fleet.begun.update(cell for _, cell, _ in fleet.pending)
+        fleet.stored.setdefault(cell.cell.device, []).extend(launch.id for launch in (*cell.launches, cell.profiled) if launch)
     fleet.patience, fleet.estimate = patience, _estimate(request, jobs)
     if profiles.of_suite(request.suite).profiled_inferences:
         fleet.unprofiled = {job.id for job in jobs if not _is_profiled(by_id[job.id])}

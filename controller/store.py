@@ -4,6 +4,7 @@ Samples are one zlib-compressed blob a launch and metric, no row for each. A lau
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -190,6 +191,12 @@ class Store:
                 connection.execute(samples.insert(), packed)
 
         self._database.write(change)
+
+    def begun(self, run_id: str) -> Counter[str]:
+        """Give how many launches of each cell of a run have been begun, whatever became of them."""
+        with self._database.read() as connection:
+            query = sa.select(launches.c.cell_id, sa.func.count()).where(launches.c.run_id == run_id).group_by(launches.c.cell_id)
+            return Counter(dict(connection.execute(query).tuples().all()))
 
     def open_launches(self, run_id: str) -> list[tuple[str, str, int]]:
         """Give (launch, cell, round) of those that were started and never collected."""

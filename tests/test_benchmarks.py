@@ -104,8 +104,8 @@ def test_sensors_are_read_with_them_on_alone(sensor: str, tmp_path: Path) -> Non
     with local_agent(tmp_path / "agent", 60) as remote:
         spec = upload(remote, example("tflite", tmp_path))
         off = sensors.launch(remote, root, spec._replace(launch="off", min_duration_s=0.5), "off")
-        for window_s in (0.5, 2.0, 8.0):  # on a busy machine a program may take long to answer
-            watched = spec._replace(launch=f"on-{window_s:g}", power=sensors.SENSORS[sensor], min_duration_s=window_s)
+        for number, window_s in enumerate((0.5, 2.0, 8.0)):  # on a busy machine a program may take long to answer
+            watched = spec._replace(launch=f"on-{number}", power=sensors.SENSORS[sensor], min_duration_s=window_s)
             on = sensors.launch(remote, root, watched, "on")
             if on.power:
                 break

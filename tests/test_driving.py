@@ -44,7 +44,7 @@ def files(events: list[dict[str, Any]]) -> dict[str, list[int]]:
 def test_multi_stream_runs_several_samples_a_query(tmp_path: Path) -> None:
     """Its latencies are those of queries, and it tells how many samples each has: eight unless the suite says otherwise."""
     agent = Agent(tmp_path)
-    events = agent.run(workload=Workload("multi_stream", {"samples": 3}))
+    events = agent.run(workload=Workload("multi_stream", {"samples": 3}), max_samples=200_000)
     measured = told(events)
     assert measured["samples_per_query"] == 3
     assert files(events)["latency_ns"] == [measured["queries"]]
