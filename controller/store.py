@@ -195,8 +195,8 @@ class Store:
     def begun(self, run_id: str) -> Counter[str]:
         """Give how many launches of each cell of a run have been begun, whatever became of them."""
         with self._database.read() as connection:
-            query = sa.select(launches.c.cell_id, sa.func.count()).where(launches.c.run_id == run_id).group_by(launches.c.cell_id)
-            return Counter(dict(connection.execute(query).tuples().all()))
+            query = sa.select(launches.c.cell_id, sa.func.count().label("times")).where(launches.c.run_id == run_id)
+            return Counter({row.cell_id: row.times for row in connection.execute(query.group_by(launches.c.cell_id))})
 
     def open_launches(self, run_id: str) -> list[tuple[str, str, int]]:
         """Give (launch, cell, round) of those that were started and never collected."""
