@@ -25,6 +25,8 @@ class Board(Machine):
 
     def __init__(self, name: str) -> None:
         tree = LAB / name / "tree"
+        if not tree.is_dir():
+            sys.exit(f"no board {name} in {LAB}: make lab")
         self._home = tree / HOME
         disk = self._home / "disk"
         owner = (tree / "home/bench").stat().st_uid
