@@ -32,7 +32,7 @@ fuzz-long: $(DEV_STAMP) ## more than an hour; writes benchmarks/RESULTS.md
 test-faults: $(DEV_STAMP) ## five campaigns of faults on loopback devices; as root
 	PYTHONPATH=tests $(BIN)/python -m faults --seeds 5
 
-faults-long: $(DEV_STAMP) ## hours; writes benchmarks/RESULTS.md
+faults-long: $(DEV_STAMP) ## an hour or more; writes benchmarks/RESULTS.md
 	PYTHONPATH=tests $(BIN)/python -m faults --seeds 190 --results
 
 faults-boards: $(DEV_STAMP) lab ## ten campaigns on the emulated boards; writes benchmarks/RESULTS.md

@@ -40,7 +40,7 @@ class Fleet:
     done: dict[str, dict[int, str]] = field(default_factory=dict[str, dict[int, str]])
     pending: list[tuple[str, str, int]] = field(default_factory=list[tuple[str, str, int]])
     stored: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
-    begun: Counter[str] = field(default_factory=Counter[str])
+    begun: Counter[str] = field(default_factory=Counter[str], init=False)
     owner: str = ""  # as others are told of it who wait
     patience: Patience = field(default_factory=lambda: Patience(waits=False))
     estimate: Estimate = field(default_factory=Estimate)

@@ -26,6 +26,7 @@ def main() -> int:
     parser.add_argument("--results", action="store_true", help="write the counts into benchmarks/RESULTS.md")
     parser.add_argument("-v", action="store_true", dest="verbose", help="show what happened when, also of campaigns without a problem")
     arguments = parser.parse_args()
+    where = "board" if arguments.boards else "loopback"
     signal.signal(signal.SIGTERM, _end)
     outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory(prefix="fleetmark-faults-cache-") as folder:
@@ -33,17 +34,17 @@ def main() -> int:
         controller.begin(clock_library(cache))
         for seed in range(arguments.first, arguments.first + arguments.seeds):
             only = arguments.kind[seed % len(arguments.kind)] if arguments.kind else ""
-            outcome = Campaign(seed, cache, only, arguments.boards).run()
+            outcome = Campaign(seed, cache, only, where).run()
             outcomes.append(outcome)
             tell(outcome, arguments.verbose)
-    told = summary(outcomes, "board" if arguments.boards else "loopback")
+    told = summary(outcomes, where)
     sys.stdout.write(f"{told}\n")
     if arguments.results:
         from benchmarks import results
 
-        where, target = ("faults on emulated boards", "faults-boards") if arguments.boards else ("faults", "faults-long")
+        section, target = ("faults on emulated boards", "faults-boards") if arguments.boards else ("faults", "faults-long")
         first = f"Seeds from {arguments.first} on, by `make {target}`; how often each fault found what it was for:"
-        results.write(where, results.describe(["paramiko", "sqlalchemy"]), f"{first}\n```\n{told}\n```")
+        results.write(section, results.describe(["paramiko", "sqlalchemy"]), f"{first}\n```\n{told}\n```")
     return 1 if any(outcome.problems for outcome in outcomes) else 0
 
 

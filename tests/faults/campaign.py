@@ -60,15 +60,15 @@ class Planned:
 class Campaign:
     """One seed. `cache` is shared by all campaigns: models, and what controllers make of them.
 
-    It befalls loopback devices of its own or, `on_boards`, the emulated boards of tests/lab, which run.
+    `where` it befalls: loopback devices of its own or, for board, the emulated ones of tests/lab, which run.
     """
 
-    def __init__(self, seed: int, cache: Path, only: str = "", on_boards: bool = False) -> None:
+    def __init__(self, seed: int, cache: Path, only: str = "", where: str = "loopback") -> None:
         self.outcome = Outcome(seed)
         self._rng = random.Random(seed)  # noqa: S311 - what can be seen again, not a secret
         self._cache = cache
         self._only = only
-        self._on_boards = on_boards
+        self._where = where
         self._begun_s = time.monotonic()
         self._connected = threading.Event()
         self._over = threading.Event()
@@ -109,14 +109,12 @@ class Campaign:
     def _kinds(self) -> list[Kind]:
         if self._only:
             return [KINDS[self._only]]
-        found = befalling("board" if self._on_boards else "loopback")
-        return self._rng.sample(found, self._rng.randint(FAULTS_AT_LEAST, FAULTS_AT_MOST))
+        return self._rng.sample(befalling(self._where), self._rng.randint(FAULTS_AT_LEAST, FAULTS_AT_MOST))
 
     def _devices(self, folder: Path, stack: ExitStack) -> Iterator[Machine]:
-        library = clock_library(self._cache)
-        names = ADDRESSES if self._on_boards else [f"d{at}" for at in range(self._rng.choice([2, 2, 3]))]
+        names = ADDRESSES if self._where == "board" else [f"d{at}" for at in range(self._rng.choice([2, 2, 3]))]
         for name in names:
-            device = Board(name) if self._on_boards else Device(folder / name, name, library)
+            device = Board(name) if self._where == "board" else Device(folder / name, name, clock_library(self._cache))
             stack.callback(device.close)
             yield device
 

@@ -108,9 +108,9 @@ def _own_id(pid: int) -> int:
     return 0
 
 
-def mount(folder: Path, owner: int = 0, size_bytes: int = DISK_BYTES) -> None:
+def mount(folder: Path, owner: int = 0) -> None:
     """Put a small file system of its own into a folder."""
-    options = f"size={size_bytes},mode=700,uid={owner},gid={owner}"
+    options = f"size={DISK_BYTES},mode=700,uid={owner},gid={owner}"
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], check=True)
 
 
